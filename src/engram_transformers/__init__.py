@@ -1,0 +1,27 @@
+"""A memory that you can write, for any Hugging Face causal language model."""
+
+from engram_transformers.active import engram_disabled, use_tables
+from engram_transformers.config import EngramConfig
+from engram_transformers.errors import EngramError
+from engram_transformers.facts import Fact
+from engram_transformers.lora import attach_shared_lora, detach_shared_lora
+from engram_transformers.patching import add_engram, remove_engram
+from engram_transformers.report import EraseReceipt, WriteReport
+from engram_transformers.table import UserTable
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EngramConfig",
+    "EngramError",
+    "EraseReceipt",
+    "Fact",
+    "UserTable",
+    "WriteReport",
+    "add_engram",
+    "attach_shared_lora",
+    "detach_shared_lora",
+    "engram_disabled",
+    "remove_engram",
+    "use_tables",
+]

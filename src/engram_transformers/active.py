@@ -1,0 +1,250 @@
+"""`use_tables`: whose rows are read, in this thread or task, until the block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Union
+
+import torch
+from torch import Tensor, nn
+
+from engram_transformers.calls import Call
+from engram_transformers.errors import TableCountError
+from engram_transformers.history import ledger_of
+from engram_transformers.index import RowIndex, Rows, suffixes
+
+if TYPE_CHECKING:
+    from engram_transformers.attachment import Attachment
+    from engram_transformers.table import UserTable
+
+TablesOfSample = Union["UserTable", Sequence["UserTable"], None]
+
+
+@dataclass(eq=False)
+class Frame:
+    """The tables that are active for one model.
+
+    Attributes:
+        attachment: The model's patch.
+        tables: The distinct tables.
+        samples: For each sample, the positions of its tables in `tables`, strongest first. None:
+            every sample reads all of `tables`.
+    """
+
+    attachment: Attachment
+    tables: tuple[UserTable, ...]
+    samples: tuple[tuple[int, ...], ...] | None
+    _indexes: dict[tuple[int, torch.device], tuple[tuple[int, ...], RowIndex]] = field(
+        default_factory=dict
+    )
+    _owners: dict[torch.device, Tensor] = field(default_factory=dict)
+
+    def has_rows(self, layer: int) -> bool:
+        """Say whether any active table has a row at a layer."""
+        return any(table.layer == layer and table.has_rows for table in self.tables)
+
+    def read(self, call: Call, layer: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Read the rows of every position of a call.
+
+        Args:
+            call: The running forward.
+            layer: The memory that reads.
+            device: Where the memory's hidden states are.
+
+        Returns:
+            (batch, seq, row_dim) float32 rows, and (batch, seq) bool: where one was found.
+
+        Raises:
+            TableCountError: If the batch is not one the tables were given for.
+        """
+        window = call.window
+        if window is None:
+            raise RuntimeError("A call without ids was not refused.")
+        index = self._index(layer, window.device)
+        rows = self.find(call, index)
+        values = index.values[rows.clamp_min(0)].to(device)
+        return values, (rows >= 0).to(device)
+
+    def find(self, call: Call, index: RowIndex) -> Tensor:
+        """Return the row of every position, (batch, seq) int64, -1 where there is none."""
+        window = call.window
+        if window is None:
+            raise RuntimeError("A call without ids was not refused.")
+        owners = self._owners_of_batch(call, window)
+        attachment = self.attachment
+        addresses, valid = suffixes(
+            window, attachment.premixed(window.device), attachment.hasher, index.orders, call.shape[1]
+        )
+        return index.find(addresses, valid, owners)
+
+    def _index(self, layer: int, device: torch.device) -> RowIndex:
+        """Return the index at a layer, built again when a table has changed."""
+        versions = tuple(table.version for table in self.tables)
+        cached = self._indexes.get((layer, device))
+        if cached is not None and cached[0] == versions:
+            return cached[1]
+        row_dim = self.attachment.config.row_dim
+        rows = [t.rows if t.layer == layer else _no_rows(row_dim) for t in self.tables]
+        index = RowIndex.build(rows, device)
+        self._indexes[layer, device] = (versions, index)
+        return index
+
+    def _owners_of_batch(self, call: Call, window: Tensor) -> Tensor:
+        """Return each batch row's owners, (batch, depth) int64, -1 for nobody."""
+        batch = call.shape[0]
+        owners = self._owners.get(window.device)
+        if owners is None:
+            if self.samples is None:
+                owners = torch.arange(len(self.tables)).unsqueeze(0)
+            else:
+                depth = max((len(sample) for sample in self.samples), default=0) or 1
+                padded = [[*sample, *([-1] * (depth - len(sample)))] for sample in self.samples]
+                owners = torch.tensor(padded, dtype=torch.int64).view(-1, depth)
+            owners = self._owners[window.device] = owners.to(window.device)
+        if self.samples is None:
+            return owners.expand(batch, -1)
+        samples = len(self.samples)
+        if batch == samples:
+            return owners
+        if batch == 0 or batch % samples:
+            raise TableCountError(samples, batch)
+        copies = batch // samples
+        _require_copies(call, window, samples, copies)
+        return owners.repeat_interleave(copies, dim=0)
+
+
+def _require_copies(call: Call, window: Tensor, samples: int, copies: int) -> None:
+    """Raise unless each sample's rows were copies of one prompt: beams or num_return_sequences.
+
+    A batch that merely is a multiple of the tables would give one user's facts to another.
+    """
+    ledger = ledger_of(call.cache)
+    if ledger is not None and ledger.rows_per_sample == copies:
+        return
+    groups = window.view(samples, copies, -1)
+    if not bool((groups == groups[:, :1]).all()):
+        reason = "It is a multiple, but not made of copies of each sample, as beams would be."
+        raise TableCountError(samples, samples * copies, reason)
+    if ledger is not None:
+        ledger.rows_per_sample = copies
+    call.scratch["rows_per_sample"] = copies
+
+
+def _no_rows(row_dim: int) -> Rows:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Rows(nothing, nothing, torch.zeros(0, row_dim), ())
+
+
+_FRAMES: ContextVar[tuple[Frame, ...]] = ContextVar("engram_frames", default=())
+_DISABLED: ContextVar[tuple[object, ...]] = ContextVar("engram_disabled", default=())
+
+
+def frame_of(attachment: object) -> Frame | None:
+    """Return the innermost active frame of a patch, None if nothing is active or it is disabled."""
+    if attachment in _DISABLED.get():
+        return None
+    for frame in reversed(_FRAMES.get()):
+        if frame.attachment is attachment:
+            return frame
+    return None
+
+
+@contextmanager
+def use_tables(
+    model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None
+) -> Iterator[None]:
+    """Let a model read tables until the block ends.
+
+    Only this thread (or asyncio task) sees them, and nothing on the model changes. Inner blocks
+    replace outer ones. Tables that are written or erased within the block are read as they then
+    are. To generate in another thread, as the streamer recipe does, start it with
+    `Thread(target=contextvars.copy_context().run, args=(model.generate,), kwargs=…)`.
+
+    Args:
+        model: A patched model.
+        tables: One table for every sample; or a sequence with one entry per sample of the batch:
+            a table, None (reads nothing), or a sequence of tables, strongest first: where two have
+            a row, the first one's is read. Samples that `generate` copies (beams,
+            `num_return_sequences`) keep their entry. None reads nothing.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        NotPatchedError: If the model has no memories.
+        TableMismatchError: If a table belongs to another model, tokenizer, configuration or LoRA.
+        TableCountError: Within the block, if a batch has another number of samples.
+
+    Example:
+        >>> def generate(model, table, inputs):
+        ...     with use_tables(model, table):
+        ...         return model.generate(**inputs)
+    """
+    frame = make_frame(model, tables)
+    token = _FRAMES.set((*_FRAMES.get(), frame))
+    try:
+        yield
+    finally:
+        _FRAMES.reset(token)
+
+
+def make_frame(
+    model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None
+) -> Frame:
+    """Check tables against a model and arrange them. See `use_tables`."""
+    from engram_transformers.attachment import require_attachment
+    from engram_transformers.table import UserTable
+
+    attachment = require_attachment(model)
+    if tables is None:
+        return Frame(attachment, (), None)
+    if isinstance(tables, UserTable):
+        tables.require_fit(attachment)
+        return Frame(attachment, (tables,), None)
+    distinct: dict[int, int] = {}
+    ordered: list[UserTable] = []
+    samples: list[tuple[int, ...]] = []
+    for position, entry in enumerate(tables):
+        stack = [entry] if isinstance(entry, UserTable) else list(entry or ())
+        for table in stack:
+            if not isinstance(table, UserTable):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"Sample {position} has a {type(table).__name__} among its tables; give"
+                    " UserTable objects, None, or lists of UserTable objects."
+                )
+            if id(table) not in distinct:
+                table.require_fit(attachment)
+                distinct[id(table)] = len(ordered)
+                ordered.append(table)
+        samples.append(tuple(distinct[id(table)] for table in stack))
+    if not samples:
+        raise TableCountError(0, 1, "An empty list fits no batch.")
+    return Frame(attachment, tuple(ordered), tuple(samples))
+
+
+@contextmanager
+def engram_disabled(model: nn.Module) -> Iterator[None]:
+    """Let a model compute as if it had never been patched, until the block ends.
+
+    Nests, and holds for this thread (or asyncio task) only. Token history is still kept, so a cache
+    filled within the block can be used after it.
+
+    Args:
+        model: A patched model.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        NotPatchedError: If the model has no memories.
+    """
+    from engram_transformers.attachment import require_attachment
+
+    token = _DISABLED.set((*_DISABLED.get(), require_attachment(model)))
+    try:
+        yield
+    finally:
+        _DISABLED.reset(token)

@@ -1,0 +1,11 @@
+"""Short texts that facts are written in besides on their own, so that they hold anywhere."""
+
+from __future__ import annotations
+
+WRITING_CONTEXTS = (
+    "The meeting on Tuesday was about the budget, and nobody had read the report. By the way: ",
+    "def load(path):\n    return json.load(open(path))\n\n# ",
+    "- buy milk and eggs\n- call the bank before noon\n- ",
+    "Question: What do you know? Answer: ",
+)
+"""Prose, code, a list, and a question: texts of ours, none of which a benchmark asks in."""

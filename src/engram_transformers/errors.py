@@ -1,0 +1,335 @@
+"""Errors, each of them ours and Python's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EngramError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class OrderError(EngramError, ValueError):
+    """A suffix order (n-gram length) is outside what the hasher computes.
+
+    Attributes:
+        name: The argument at fault, `order` or `max_order`.
+        order: The value seen.
+        highest: The largest value allowed.
+    """
+
+    def __init__(self, name: str, order: int, highest: int) -> None:
+        super().__init__(f"`{name}` is {order}, but must be in 1 to {highest}.")
+        self.name = name
+        self.order = order
+        self.highest = highest
+
+
+class HashSeedError(EngramError, ValueError):
+    """A hash seed does not fit into 64 unsigned bits.
+
+    Attributes:
+        seed: The value seen.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(f"The hash seed is {seed}, but must be in 0 to 2**64 - 1.")
+        self.seed = seed
+
+
+class HashDtypeError(EngramError, TypeError):
+    """A tensor given to the hasher is not int64.
+
+    Attributes:
+        name: The argument at fault.
+        dtype: Its dtype, as text.
+    """
+
+    def __init__(self, name: str, dtype: str) -> None:
+        super().__init__(f"`{name}` is {dtype}, but must be torch.int64: convert it with .long().")
+        self.name = name
+        self.dtype = dtype
+
+
+class HashShapeError(EngramError, ValueError):
+    """A tensor given to the hasher, or the number of positions asked for, has a wrong size.
+
+    Attributes:
+        seen: The shape or number seen.
+    """
+
+    def __init__(self, message: str, *, seen: int | tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.seen = seen
+
+
+class VocabSizeError(EngramError, ValueError):
+    """A vocabulary size is not a positive number.
+
+    Attributes:
+        vocab_size: The value seen.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__(
+            f"vocab_size is {vocab_size}, but must be at least 1: give the number of rows of the"
+            " model's input embedding."
+        )
+        self.vocab_size = vocab_size
+
+
+class PretrainedModelError(EngramError, OSError):
+    """A pretrained model or its tokenizer could not be found, fetched or loaded.
+
+    Attributes:
+        name: The folder or Hub id that was asked for.
+        attempts: What was tried, in order, each with the reason why it failed.
+        advice: What to do about it.
+    """
+
+    def __init__(self, name: str, attempts: Sequence[str], advice: str) -> None:
+        tried = "".join(f"\n- {attempt}" for attempt in attempts)
+        super().__init__(f"Model {name!r} could not be loaded. Tried:{tried}\n{advice}")
+        self.name = name
+        self.attempts = tuple(attempts)
+        self.advice = advice
+
+
+class ConfigError(EngramError, ValueError):
+    """A value of the configuration or of an option is not allowed.
+
+    Attributes:
+        field: The name at fault.
+        value: The value seen.
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"`{field}` is {value!r}, but must be {expected}.")
+        self.field = field
+        self.value = value
+
+
+class ConfigFieldError(EngramError, TypeError):
+    """A configuration field does not exist.
+
+    Attributes:
+        unknown: The names that were given.
+        known: The names that exist.
+    """
+
+    def __init__(self, unknown: Sequence[str], known: Sequence[str]) -> None:
+        super().__init__(
+            f"Unknown configuration field(s): {', '.join(unknown)}. Known: {', '.join(known)}."
+        )
+        self.unknown = tuple(unknown)
+        self.known = tuple(known)
+
+
+class PatchError(EngramError, RuntimeError):
+    """A model can't be patched or unpatched as asked; it is as it was."""
+
+
+class LayerIndexError(PatchError, IndexError):
+    """A decoder block does not exist.
+
+    Attributes:
+        layer: The index asked for.
+        blocks: How many decoder blocks there are.
+    """
+
+    def __init__(self, layer: int, blocks: int, model_name: str) -> None:
+        super().__init__(
+            f"Layer {layer} does not exist: {model_name} has {blocks} decoder blocks (0 to"
+            f" {blocks - 1}). Negative indices count from the end."
+        )
+        self.layer = layer
+        self.blocks = blocks
+
+
+class AlreadyPatchedError(PatchError):
+    """The model has memories already."""
+
+    def __init__(self, model_name: str, layers: Sequence[int]) -> None:
+        super().__init__(
+            f"{model_name} is patched already, at layers {list(layers)}. To change them, call"
+            " remove_engram(model) first; several layers go into one add_engram call."
+        )
+        self.layers = tuple(layers)
+
+
+class NotPatchedError(PatchError):
+    """The model has no memories."""
+
+    def __init__(self, model_name: str) -> None:
+        super().__init__(f"{model_name} has no engram memories: call add_engram(model) first.")
+
+
+class UnsupportedModelError(PatchError, TypeError):
+    """The model's architecture is not one that the library is known to be right on.
+
+    Attributes:
+        model_type: `config.model_type`, or the class name where there is none.
+    """
+
+    def __init__(self, model_type: str, reason: str) -> None:
+        super().__init__(f"Model type {model_type!r} is not supported: {reason}")
+        self.model_type = model_type
+
+
+class TokenizerMismatchError(PatchError, ValueError):
+    """There is no tokenizer, or it does not fit the model."""
+
+
+class HistoryError(EngramError, RuntimeError):
+    """The tokens before a position are unknown, so a memory that has rows can't be read there."""
+
+
+class MissingInputIdsError(HistoryError, ValueError):
+    """The model was called without `input_ids`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A table is active, but the model was called without input_ids (with inputs_embeds or"
+            " prompt tuning?): embeddings do not say which tokens lead up to a position. Pass"
+            " input_ids, or leave the use_tables block."
+        )
+
+
+class CacheHistoryError(HistoryError):
+    """A cache holds tokens that the memories never saw.
+
+    Attributes:
+        cached: Tokens in the cache.
+        seen: How many of them the memories saw.
+    """
+
+    def __init__(self, cached: int, seen: int) -> None:
+        super().__init__(
+            f"The cache holds {cached} tokens, of which the memories saw {seen}: it was filled"
+            " before add_engram, without input_ids, or by prefix tuning. Start from an empty cache."
+        )
+        self.cached = cached
+        self.seen = seen
+
+
+class UnsupportedCacheError(HistoryError, TypeError):
+    """A cache can't carry the token history."""
+
+    def __init__(self, cache_type: str, reason: str) -> None:
+        super().__init__(f"Token history can't follow a cache of type {cache_type}: {reason}")
+        self.cache_type = cache_type
+
+
+class TableError(EngramError):
+    """Something is wrong with a table or its use; nothing has changed."""
+
+
+class TableCountError(TableError, ValueError):
+    """The number of tables does not fit the batch.
+
+    Attributes:
+        tables: Samples that tables were given for.
+        batch: Samples in the batch.
+    """
+
+    def __init__(self, tables: int, batch: int, reason: str = "") -> None:
+        super().__init__(
+            f"Tables were given for {tables} sample(s), but the batch has {batch}."
+            f"{' ' + reason if reason else ''} Give one entry (a table, None or a list of tables)"
+            " per sample, or a single table for all."
+        )
+        self.tables = tables
+        self.batch = batch
+
+
+class TableMismatchError(TableError, ValueError):
+    """A table belongs to another model, tokenizer, configuration or shared LoRA.
+
+    Attributes:
+        owner: The table's owner.
+        differences: What differs, one sentence each.
+    """
+
+    def __init__(self, owner: str, differences: Sequence[str], advice: str) -> None:
+        listed = "".join(f"\n- {difference}" for difference in differences)
+        super().__init__(f"The table of {owner!r} does not fit this model:{listed}\n{advice}")
+        self.owner = owner
+        self.differences = tuple(differences)
+
+
+class TableFileError(TableError, OSError):
+    """A table on disk is missing, damaged or not a table; nothing was loaded.
+
+    Attributes:
+        path: The file or folder.
+        problems: Everything that is wrong, one sentence each.
+    """
+
+    def __init__(self, path: object, problems: Sequence[str]) -> None:
+        listed = "".join(f"\n- {problem}" for problem in problems)
+        super().__init__(f"{path} is not a table that can be loaded:{listed}")
+        self.path = str(path)
+        self.problems = tuple(problems)
+
+
+class FactError(TableError, ValueError):
+    """A fact can't be written as it is given.
+
+    Attributes:
+        fact: The fact, as it was given.
+    """
+
+    def __init__(self, fact: object, reason: str) -> None:
+        super().__init__(f"{fact!r} can't be written: {reason}")
+        self.fact = fact
+
+
+class EmptyFactError(FactError):
+    """A prompt or an answer is empty, or comes to no tokens."""
+
+
+class TriggerTooLongError(FactError):
+    """A prompt with its answer is longer than the model's context window."""
+
+
+class ContradictionError(FactError):
+    """Two facts of one call have the same trigger and different answers."""
+
+
+class FactNotFoundError(TableError, KeyError):
+    """A fact to be erased is not in the table.
+
+    Attributes:
+        missing: What was asked for.
+    """
+
+    def __init__(self, owner: str, missing: Sequence[str]) -> None:
+        super().__init__(f"The table of {owner!r} holds no fact for: {', '.join(missing)}.")
+        self.missing = tuple(missing)
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the quotes of repr
+
+
+class LedgerMissingError(TableError, RuntimeError):
+    """The table was saved without its texts, so facts can't be told apart any more."""
+
+    def __init__(self, owner: str, action: str) -> None:
+        super().__init__(
+            f"The table of {owner!r} was saved with store_text=False: {action} needs the facts'"
+            " texts. It can still be read, saved and erased as a whole (erase(all=True))."
+        )
+
+
+class ModelGoneError(TableError, ReferenceError):
+    """A table is bound to a model by fingerprint only, and the object is gone."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(
+            f"The table of {owner!r} has no live model: its model was deleted, or the table was"
+            " unpickled. Call table.bind(model)."
+        )
+
+
+class SharedLoraError(EngramError, RuntimeError):
+    """A shared LoRA can't be attached."""
