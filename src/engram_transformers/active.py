@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -46,6 +46,23 @@ class Frame:
         """Say whether any active table has a row at a layer."""
         return any(table.layer == layer and table.has_rows for table in self.tables)
 
+    def require_readable(self, call: Call) -> None:
+        """Raise if any table has rows and a call is not one that they can be read in.
+
+        Args:
+            call: A forward that is about to run.
+
+        Raises:
+            HistoryError: If the tokens that lead up to its positions are unknown.
+            TableCountError: If the batch is not one the tables were given for.
+        """
+        if not any(table.has_rows for table in self.tables):
+            return
+        if call.problem is not None:
+            raise call.problem
+        if call.window is not None:
+            self._owners_of_batch(call, call.window)
+
     def read(self, call: Call, layer: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Read the rows of every position of a call.
 
@@ -76,7 +93,11 @@ class Frame:
         owners = self._owners_of_batch(call, window)
         attachment = self.attachment
         addresses, valid = suffixes(
-            window, attachment.premixed(window.device), attachment.hasher, index.orders, call.shape[1]
+            window,
+            attachment.premixed(window.device),
+            attachment.hasher,
+            index.orders,
+            call.shape[1],
         )
         return index.find(addresses, valid, owners)
 
@@ -155,7 +176,7 @@ def frame_of(attachment: object) -> Frame | None:
 @contextmanager
 def use_tables(
     model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None
-) -> Iterator[None]:
+) -> Generator[None]:
     """Let a model read tables until the block ends.
 
     Only this thread (or asyncio task) sees them, and nothing on the model changes. Inner blocks
@@ -191,9 +212,7 @@ def use_tables(
         _FRAMES.reset(token)
 
 
-def make_frame(
-    model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None
-) -> Frame:
+def make_frame(model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None) -> Frame:
     """Check tables against a model and arrange them. See `use_tables`."""
     from engram_transformers.attachment import require_attachment
     from engram_transformers.table import UserTable
@@ -226,7 +245,7 @@ def make_frame(
 
 
 @contextmanager
-def engram_disabled(model: nn.Module) -> Iterator[None]:
+def engram_disabled(model: nn.Module) -> Generator[None]:
     """Let a model compute as if it had never been patched, until the block ends.
 
     Nests, and holds for this thread (or asyncio task) only. Token history is still kept, so a cache

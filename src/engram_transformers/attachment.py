@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ class Attachment:
         self.tokenizer_fingerprint = tokenizer_fingerprint
         self.memories = memories
         self.canonical = canonical
+        self.canonical_list: list[int] = canonical.tolist()
         self.hasher = SuffixHasher(config.seed, config.max_order)
         self.blocks = blocks
         self.shared_lora: SharedLora | None = model.__dict__.get("_engram_shared_lora")
@@ -86,7 +87,7 @@ class Attachment:
         return model.get_input_embeddings().weight.device
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Generator[None]:
         """Switch dropout off until the block ends."""
         training = [module for module in self.model.modules() if module.training]
         self.model.eval()
@@ -116,29 +117,41 @@ class Attachment:
         for layer, memory in self.memories.items():
             block = blocks[layer]
             block.add_module(SUBMODULE, memory)
-            self.handles.append(block.register_forward_pre_hook(self.before_block, with_kwargs=True))
+            self.handles.append(
+                block.register_forward_pre_hook(self.before_block, with_kwargs=True)
+            )
 
     def before_model(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Learn the call's ids. The outermost module that is called knows them."""
-        if current_call(self) is not None:
+        running = current_call(self)
+        if running is not None and running.module is not module:
             return
+        if running is not None:  # left by Ctrl-C within its forward: torch runs no hooks then
+            end_call(running)
         arguments = _named_arguments(module, args, kwargs)
         input_ids = arguments.get("input_ids")
         if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
-            begin_call(Call(self, module, None, (0, 0), MissingInputIdsError()))
+            self._begin(Call(self, module, None, (0, 0), MissingInputIdsError()))
             return
         shape = (input_ids.shape[0], input_ids.shape[1])
         if arguments.get("write_index") is not None:
             problem = UnsupportedCacheError("paged", "continuous batching is not supported yet.")
-            begin_call(Call(self, module, None, shape, problem))
+            self._begin(Call(self, module, None, shape, problem))
             return
         new = encode(input_ids, arguments)
         cache = next((arguments[a] for a in CACHE_ARGUMENTS if arguments.get(a) is not None), None)
         window, problem = recall(new, cache, self.config.max_order - 1)
         unsaved = new if cache is None else None
-        begin_call(Call(self, module, window, shape, problem, unsaved, cache))
+        self._begin(Call(self, module, window, shape, problem, unsaved, cache))
+
+    def _begin(self, call: Call) -> None:
+        """Make a call the current one, unless it could not be read: before any cache changes."""
+        frame = frame_of(self)
+        if frame is not None:
+            frame.require_readable(call)
+        begin_call(call)
 
     def after_model(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         """End the call, also after an exception, and remember ids on a cache made within it."""
@@ -153,8 +166,7 @@ class Attachment:
         self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Let the block's memory read, if it has anything to read."""
-        memory = block.get_submodule(SUBMODULE)
-        assert_memory(memory)
+        memory = _memory_of(block)
         call = current_call(self)
         frame = frame_of(self)
         writing = call is not None and call.replace is not None
@@ -190,10 +202,12 @@ class Attachment:
         return {**self.__dict__, "_premixed": {cpu: self._premixed[cpu]}}
 
 
-def assert_memory(module: nn.Module) -> None:
-    """Raise unless a module is a memory: somebody replaced it."""
-    if not isinstance(module, EngramMemory):
-        raise NotPatchedError(type(module).__name__)
+def _memory_of(block: nn.Module) -> EngramMemory:
+    """Return a block's memory, or raise if somebody took it away."""
+    memory = block._modules.get(SUBMODULE)
+    if not isinstance(memory, EngramMemory):
+        raise NotPatchedError(type(block).__name__)
+    return memory
 
 
 def find_attachment(model: nn.Module) -> Attachment | None:

@@ -109,46 +109,42 @@ class Attempt:
     def _batches(self, plan: Plan) -> list[Batch]:
         """Run every new wording, on its own and in each context, up to the memory."""
         rows = plan.rows(torch.zeros(0, self.attachment.config.row_dim))
-        lines = [
-            (number, wording, isinstance(prompt, str))
-            for number, item in enumerate(self.items)
-            for prompt, wording in zip(item.entry.fact.prompts, item.wordings, strict=True)
-        ]
+        lines = [(n, wording) for n, item in enumerate(self.items) for wording in item.wordings]
         # Alike lengths together, so that little is computed for padding.
         lines.sort(key=lambda line: (len(line[1].targets), len(line[1].prompt_ids)))
-        whole = [(number, wording) for number, wording, _ in lines]
-        batches = self._in_context([], [(n, w, w.prompt_ids) for n, w in whole], rows)
+        contexts: list[Any] = []
         for text in self.options.context_texts:
+            first = lines[0][1]
+            ids = [*first.prompt_ids[: first.start], *self._ids(text)]
+            contexts.append(self.tail.run_context(ids))
+        empty = self.tail.run_context([])
+        batches: list[Batch] = []
+        count = max(_SEQUENCES_PER_BATCH // (1 + len(contexts)), 1)
+        for start in range(0, len(lines), count):
+            part = lines[start : start + count]
+            joined = [self._batch(empty, [(n, w, w.prompt_ids) for n, w in part], rows)]
             # A chat prompt is a whole context already.
-            texts = [(n, w, w.prompt_ids[w.start :]) for n, w, is_text in lines if is_text]
+            texts = [(n, w, w.prompt_ids[w.start :]) for n, w in part if not w.is_chat]
             if texts:
-                first = texts[0][1]
-                ids = [*first.prompt_ids[: first.start], *self._ids(text)]
-                batches += self._in_context(ids, texts, rows)
+                joined += [self._batch(context, texts, rows) for context in contexts]
+            batches.append(Batch.join(joined))
         return batches
 
-    def _in_context(
-        self, context: list[int], lines: Sequence[tuple[int, Wording, tuple[int, ...]]], rows: Rows
-    ) -> list[Batch]:
-        cache = self.tail.run_context(context)
-        batches: list[Batch] = []
-        for start in range(0, len(lines), _SEQUENCES_PER_BATCH):
-            part = lines[start : start + _SEQUENCES_PER_BATCH]
-            sequences = [prompt + wording.targets[:-1] for _, wording, prompt in part]
-            ids, mask = left_padded(sequences, self.attachment.device)
-            length = ids.shape[1]
-            targets = [[-1] * (length - len(w.targets)) + list(w.targets) for _, w, _ in part]
-            batches.append(
-                self.tail.prepare(
-                    cache,
-                    ids,
-                    mask,
-                    find_rows(self.attachment, rows, ids, mask),
-                    torch.tensor(targets, device=ids.device),
-                    torch.tensor([number for number, _, _ in part], device=ids.device),
-                )
-            )
-        return batches
+    def _batch(
+        self, context: Any, lines: Sequence[tuple[int, Wording, tuple[int, ...]]], rows: Rows
+    ) -> Batch:
+        sequences = [prompt + wording.targets[:-1] for _, wording, prompt in lines]
+        ids, mask = left_padded(sequences, self.attachment.device)
+        length = ids.shape[1]
+        targets = [[-1] * (length - len(w.targets)) + list(w.targets) for _, w, _ in lines]
+        return self.tail.prepare(
+            context,
+            ids,
+            mask,
+            find_rows(self.attachment, rows, ids, mask),
+            torch.tensor(targets, device=ids.device),
+            torch.tensor([number for number, _, _ in lines], device=ids.device),
+        )
 
     def _ask(self, plan: Plan, solution: Solution, is_last: bool) -> list[Outcome]:
         """Ask every new fact, and every old one in which a new row is found."""
@@ -176,7 +172,7 @@ class Attempt:
                 reason = f"it would change the answer to {harmed[n].entry.fact.prompt!r}."
             elif n in solution.unsolved and not is_last:
                 reason = "its answer is not won with margin."
-            with_rows = Item(item.entry, item.wordings, tuple(row_ids[n]))
+            with_rows = Item(item.entry, item.wordings, tuple(row_ids[n]), item.own_stop)
             outcomes.append(Outcome(with_rows, reason, wrong.get(n, ())))
         return outcomes
 

@@ -38,7 +38,7 @@ class EngramConfig:
     """
 
     layers: tuple[int, ...] | Literal["auto"] = "auto"
-    row_dim: int = 48
+    row_dim: int = 64
     gate_type: GateType = "fixed"
     max_order: int = 64
     seed: int = 0

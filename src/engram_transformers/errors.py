@@ -272,6 +272,34 @@ class TableFileError(TableError, OSError):
         self.problems = tuple(problems)
 
 
+class TableSaveError(TableError, OSError):
+    """A table could not be saved; what was on the disk before still is.
+
+    Attributes:
+        path: The folder.
+        errno: The system's error number, None if the system did not refuse.
+    """
+
+    def __init__(self, owner: str, path: object, reason: str, errno: int | None = None) -> None:
+        super().__init__(
+            f"The table of {owner!r} can't be saved to {path}: {reason}. Nothing there has changed."
+        )
+        self.path = str(path)
+        self.errno = errno
+
+
+class HubError(TableError, OSError):
+    """The Hub refused, or could not be reached.
+
+    Attributes:
+        repo_id: The repository.
+    """
+
+    def __init__(self, repo_id: str, action: str, reason: str, advice: str) -> None:
+        super().__init__(f"{repo_id!r} can't be {action} the Hub: {reason} {advice}")
+        self.repo_id = repo_id
+
+
 class FactError(TableError, ValueError):
     """A fact can't be written as it is given.
 
@@ -333,3 +361,33 @@ class ModelGoneError(TableError, ReferenceError):
 
 class SharedLoraError(EngramError, RuntimeError):
     """A shared LoRA can't be attached."""
+
+
+class FactsFileError(EngramError, ValueError):
+    """A file of facts can't be read.
+
+    Attributes:
+        source: The file's name.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(f"The facts in {source} can't be read: {problem}")
+        self.source = source
+        self.problem = problem
+
+
+class MissingExtraError(EngramError, ImportError):
+    """A package that only a part of the library needs is not installed.
+
+    Attributes:
+        package: Its name.
+        extra: The extra that brings it.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f'{purpose} needs {package}: pip install "engram-transformers[{extra}]"', name=package
+        )
+        self.package = package
+        self.extra = extra

@@ -37,11 +37,15 @@ def ask(
     """
     said: list[tuple[int, ...]] = [()] * len(wordings)
     # Alike lengths together, so that little is generated in vain.
-    by_length = sorted(range(len(wordings)), key=lambda i: (len(wordings[i].targets), len(wordings[i].prompt_ids)))
+    by_length = sorted(
+        range(len(wordings)), key=lambda i: (len(wordings[i].targets), len(wordings[i].prompt_ids))
+    )
     with use_tables(model, table), torch.inference_mode():
         for first in range(0, len(by_length), _BATCH):
             numbers = by_length[first : first + _BATCH]
-            for number, tokens in zip(numbers, _generate(model, [wordings[n] for n in numbers]), strict=True):
+            for number, tokens in zip(
+                numbers, _generate(model, [wordings[n] for n in numbers]), strict=True
+            ):
                 said[number] = tokens
             if on_batch is not None:
                 on_batch(len(numbers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, Union, cast
+from typing import Any, TypeAlias, cast
 
 from engram_transformers.errors import EmptyFactError, FactError
 
@@ -61,9 +61,7 @@ class Fact:
         return (self.prompt, self.answer)
 
 
-FactLike: TypeAlias = Union[
-    Fact, tuple[Prompt, str], Mapping[str, Any], Sequence[Mapping[str, str]]
-]
+FactLike: TypeAlias = Fact | tuple[Prompt, str] | Mapping[str, Any] | Sequence[Mapping[str, str]]
 """A fact, a (prompt, answer) pair, a dictionary with these keys, or a chat that ends in an answer."""
 
 

@@ -10,9 +10,18 @@ import xxhash
 from torch import Tensor, nn
 
 _SAMPLES = 16
-_ADAPTER = re.compile(r"\b(lora_|adapter|ia3_|vera_|oft_|hada_|lokr_|bone_|boft_)|\.modules_to_save\.")
+_ADAPTER = re.compile(
+    r"\b(lora_|adapter|ia3_|vera_|oft_|hada_|lokr_|bone_|boft_)|\.modules_to_save\."
+)
 _WRAPPING = re.compile(r"^base_model\.model\.|\.base_layer\b|\.original_module\b")
-_CONFIG_FIELDS = ("model_type", "hidden_size", "vocab_size", "num_hidden_layers", "n_embd", "n_layer")
+_CONFIG_FIELDS = (
+    "model_type",
+    "hidden_size",
+    "vocab_size",
+    "num_hidden_layers",
+    "n_embd",
+    "n_layer",
+)
 
 
 def model_fingerprint(model: nn.Module) -> str:

@@ -71,7 +71,10 @@ class RowIndex:
         owners = torch.repeat_interleave(torch.arange(len(tables)), sizes).to(device)
         offsets = torch.tensor([0, *(table.values.shape[0] for table in tables)]).cumsum(0)
         row_index = torch.cat(
-            [table.row_index + offset for table, offset in zip(tables, offsets.tolist(), strict=False)]
+            [
+                table.row_index + offset
+                for table, offset in zip(tables, offsets.tolist(), strict=False)
+            ]
         ).to(device)
         values = torch.cat([table.values for table in tables]).to(device)
         orders = sorted({order for table in tables for order in table.orders}, reverse=True)
@@ -104,7 +107,7 @@ class RowIndex:
         Returns:
             (batch, seq) int64: a row of `values`, or -1 where there is none.
         """
-        batch, seq, orders = addresses.shape
+        batch, seq, _ = addresses.shape
         wanted = owners[:, None, :, None]  # (batch, 1, depth, 1)
         addresses = addresses[:, :, None, :]  # (batch, seq, 1, orders)
         keys = (addresses ^ self.owner_keys[wanted]).contiguous()  # (batch, seq, depth, orders)

@@ -31,6 +31,8 @@ class EngramMemory(nn.Module):
     state dict stays the base's. The projections are made from the seed, once per device.
     """
 
+    layer: int
+
     def __init__(self, config: EngramConfig, hidden_size: int, layer: int) -> None:
         super().__init__()
         self.config = config

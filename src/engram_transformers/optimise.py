@@ -13,9 +13,9 @@ from engram_transformers.storage import RowDtype, as_stored
 from engram_transformers.tail import Batch, Tail
 
 # Measured on SmolLM2-135M-Instruct and Gemma-3-270M (docs/benchmarks.md).
-_CHUNK = 256
-"""Sequences per forward."""
-_COMPETITORS = 8
+_SHRINK = 0.7
+"""Facts that are won are left out of the batches once so few are left, relative to before."""
+_COMPETITORS = 64
 """Tokens that are likely at a position, scored beside the targets instead of the whole vocabulary."""
 
 
@@ -87,19 +87,23 @@ class Optimiser:
     def solve(self) -> Solution:
         """Run until every fact is won or the steps are used up."""
         candidates = self._start()
-        adam = torch.optim.SparseAdam([self.rows], lr=self.effort.learning_rate)
+        adam = torch.optim.Adam([self.rows], lr=self.effort.learning_rate)
         unsolved = torch.ones(self.facts, dtype=torch.bool, device=self.device)
+        active, count = self.batches, self.facts
         step = 0
         while step < self.effort.steps:
-            won = self._step(candidates, unsolved, adam)
+            unsolved &= ~self._step(active, candidates, unsolved, adam)
             step += 1
-            unsolved &= ~won
             left = int(unsolved.sum())
             self.on_step(step, left)
             if left == 0:
-                unsolved, candidates, grown = self._verify(candidates)
-                if not grown:
+                unsolved, candidates = self._verify(candidates)
+                left = int(unsolved.sum())
+                if left == 0:
                     break
+                active, count = _of_facts(self.batches, unsolved), left
+            elif left < _SHRINK * count:
+                active, count = _of_facts(active, unsolved), left
         values = as_stored(self.rows.detach(), self.dtype)
         facts = frozenset(unsolved.nonzero().flatten().tolist())
         return Solution(values, self.needed, step, facts)
@@ -113,110 +117,109 @@ class Optimiser:
         lead = torch.full((self.new_rows,), float("inf"), device=self.device)
         gradient = torch.zeros_like(self.rows)
         competitors: list[Tensor] = []
-        for batch in self._chunks():
-            logits, targets, rows = self._targets(batch, self.tail.logits(batch, self._values(batch), None))
+        for batch in self.batches:
+            logits, targets = self._logits(batch, None)
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-            gradient += torch.autograd.grad(loss, self.rows)[0].to_dense()
-            margins = _margins(logits.detach(), targets)
+            gradient += torch.autograd.grad(loss, self.rows)[0]
+            rows = batch.rows[batch.asked]
             new = rows >= self.first_new
+            margins = _margins(logits.detach(), targets)
             lead.scatter_reduce_(0, rows[new] - self.first_new, margins[new], "amin")
             competitors += [targets, logits.detach().topk(_COMPETITORS).indices.flatten()]
-        scale = gradient.pow(2).mean(1, keepdim=True).sqrt().clamp_min(1e-12)
         self.needed = lead < self.effort.skip_margin
         if not bool(self.needed.all()):
             self.batches = [self._without_needless(batch) for batch in self.batches]
+        scale = gradient.pow(2).mean(1, keepdim=True).sqrt().clamp_min(1e-12)
         with torch.no_grad():
             self.rows.copy_(-gradient / scale * self.effort.start)
         return torch.cat(competitors).unique()
+
+    def _step(
+        self,
+        batches: Sequence[Batch],
+        candidates: Tensor,
+        unsolved: Tensor,
+        adam: torch.optim.Optimizer,
+    ) -> Tensor:
+        """Take one step on the facts that are not won yet; return which are won, (facts,) bool.
+
+        The rows of facts that are won stay as they are won with.
+        """
+        won = torch.ones(self.facts, dtype=torch.bool, device=self.device)
+        gradient = torch.zeros_like(self.rows)
+        for batch in batches:
+            logits, targets = self._logits(batch, candidates)
+            places = torch.searchsorted(candidates, targets)
+            loss = torch.nn.functional.cross_entropy(logits, places, reduction="sum")
+            gradient += torch.autograd.grad(loss, self.rows)[0]
+            self._mark_lost(won, batch, _margins(logits.detach(), places))
+        moving = self._rows_of(batches, ~won & unsolved).unsqueeze(1)  # (rows, 1)
+        before = self.rows.detach().clone()
+        self.rows.grad = gradient
+        adam.step()
+        with torch.no_grad():
+            self.rows.copy_(torch.where(moving, self.rows, before))
+        return won
+
+    @torch.no_grad()
+    def _verify(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at the whole vocabulary: which facts are lost to tokens that were not scored?
+
+        Returns:
+            (facts,) bool, which are lost, and the candidates with the tokens that won.
+        """
+        won = torch.ones(self.facts, dtype=torch.bool, device=self.device)
+        found = [candidates]
+        for batch in self.batches:
+            logits, targets = self._logits(batch, None)
+            margins = _margins(logits, targets)
+            self._mark_lost(won, batch, margins)
+            found.append(logits[margins < self.effort.margin].topk(_COMPETITORS).indices.flatten())
+        return ~won, torch.cat(found).unique()
 
     def _without_needless(self, batch: Batch) -> Batch:
         new = batch.rows >= self.first_new
         needless = new & ~self.needed[(batch.rows - self.first_new).clamp_min(0)]
         return dataclasses.replace(batch, rows=torch.where(needless, -1, batch.rows))
 
-    def _step(self, candidates: Tensor, unsolved: Tensor, adam: torch.optim.Optimizer) -> Tensor:
-        """Take one step on the facts that are not won yet; return which are won, (facts,) bool."""
-        won = torch.ones(self.facts, dtype=torch.bool, device=self.device)
-        gradients: list[Tensor] = []
-        for batch in self._chunks(unsolved):
-            all_logits = self.tail.logits(batch, self._values(batch), candidates)
-            logits, targets, _ = self._targets(batch, all_logits)
-            places = torch.searchsorted(candidates, targets)
-            loss = torch.nn.functional.cross_entropy(logits, places, reduction="sum")
-            gradients.append(torch.autograd.grad(loss, self.rows)[0])
-            self._mark_lost(won, batch, _margins(logits.detach(), places))
-        if gradients:
-            total = gradients[0]
-            for gradient in gradients[1:]:
-                total = total + gradient
-            total = total.coalesce()
-            # Facts that are won keep the rows they are won with.
-            owner_lost = self._row_lost(won, unsolved)[total.indices()[0]]
-            self.rows.grad = torch.sparse_coo_tensor(
-                total.indices()[:, owner_lost], total.values()[owner_lost], total.shape
-            )
-            adam.step()
-        return won
-
-    @torch.no_grad()
-    def _verify(self, candidates: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Look at the whole vocabulary: which facts are lost to tokens that were not scored?
-
-        Returns:
-            (facts,) bool unsolved, the candidates with the tokens found, and whether any is new.
-        """
-        won = torch.ones(self.facts, dtype=torch.bool, device=self.device)
-        found: list[Tensor] = [candidates]
-        for batch in self._chunks():
-            logits, targets, _ = self._targets(batch, self.tail.logits(batch, self._values(batch), None))
-            margins = _margins(logits, targets)
-            self._mark_lost(won, batch, margins)
-            found.append(logits[margins < self.effort.margin].topk(_COMPETITORS).indices.flatten())
-        grown = torch.cat(found).unique()
-        lost = ~won
-        return lost, grown, bool(lost.any())
-
-    def _chunks(self, unsolved: Tensor | None = None) -> list[Batch]:
-        """Return the sequences of some facts, in pieces."""
-        pieces: list[Batch] = []
-        for batch in self.batches:
-            chosen = torch.arange(batch.facts.numel(), device=self.device)
-            if unsolved is not None:
-                chosen = chosen[unsolved[batch.facts]]
-            if chosen.numel() == batch.facts.numel() <= _CHUNK:
-                pieces.append(batch)
-            else:
-                pieces += [batch.select(part) for part in chosen.split(_CHUNK) if part.numel()]
-        return pieces
+    def _logits(self, batch: Batch, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return logits and targets where something is asked."""
+        logits = self.tail.logits(batch, self._values(batch), candidates)
+        return logits, batch.targets[batch.asked]
 
     def _values(self, batch: Batch) -> Tensor:
         """Return the rows found at each position, (batch, tail, row_dim), new ones with gradient."""
         new = (batch.rows - self.first_new).clamp_min(0)
-        values = torch.nn.functional.embedding(new, self.rows, sparse=True)
-        values = as_stored(values.flatten(0, 1), self.dtype).view_as(values)
+        values = as_stored(self.rows, self.dtype)[new]
         if self.first_new == 0:
             return values
         fixed = self.fixed[batch.rows.clamp(0, self.first_new - 1)]
         return torch.where((batch.rows >= self.first_new).unsqueeze(-1), values, fixed)
 
-    def _targets(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keep the positions where something is asked: logits, targets, rows."""
-        asked = batch.targets >= 0
-        return logits[asked].float(), batch.targets[asked], batch.rows[asked]
-
     def _mark_lost(self, won: Tensor, batch: Batch, margins: Tensor) -> None:
-        facts = batch.facts.unsqueeze(1).expand_as(batch.targets)[batch.targets >= 0]
-        lost = margins < self.effort.margin
-        won.index_put_((facts[lost],), torch.zeros_like(facts[lost], dtype=torch.bool))
+        facts = batch.facts[batch.asked[0]]
+        won &= ~_any(self.facts, facts, margins < self.effort.margin)
 
-    def _row_lost(self, won: Tensor, unsolved: Tensor) -> Tensor:
-        """Say of each new row whether a fact that is not won uses it, (rows,) bool."""
-        lost = torch.zeros(self.new_rows, dtype=torch.bool, device=self.device)
-        facts_lost = ~won & unsolved
-        for batch in self.batches:
-            rows = batch.rows[facts_lost[batch.facts]]
-            lost[rows[rows >= self.first_new] - self.first_new] = True
-        return lost
+    def _rows_of(self, batches: Sequence[Batch], facts: Tensor) -> Tensor:
+        """Say of each new row whether some facts read it, (rows,) bool."""
+        read = torch.zeros(self.new_rows, dtype=torch.bool, device=self.device)
+        for batch in batches:
+            new = batch.rows - self.first_new
+            counts = facts[batch.facts].unsqueeze(1) & (new >= 0)
+            read |= _any(self.new_rows, new.clamp_min(0).flatten(), counts.flatten())
+        return read
+
+
+def _of_facts(batches: Sequence[Batch], facts: Tensor) -> list[Batch]:
+    """Return the sequences of some facts."""
+    chosen = [(batch, facts[batch.facts].nonzero().flatten()) for batch in batches]
+    return [batch.select(numbers) for batch, numbers in chosen if numbers.numel()]
+
+
+def _any(size: int, places: Tensor, flags: Tensor) -> Tensor:
+    """Say of each place whether any of its flags is set, (size,) bool; no wait for a GPU."""
+    sums = torch.zeros(size, dtype=torch.int32, device=flags.device)
+    return sums.index_add_(0, places, flags.to(torch.int32)) > 0
 
 
 def _margins(logits: Tensor, targets: Tensor) -> Tensor:

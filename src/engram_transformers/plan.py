@@ -27,11 +27,15 @@ class Item:
         wordings: Its prompts in tokens.
         row_ids: For each wording and written position its row among the old rows, `NO_ROW` for
             none. None: its rows are yet to be found.
+        own_stop: Whether a new fact gets a row of its own for the end of its answer. Otherwise all
+            facts of a table share one: what it says is the same, and a row costs six times as much
+            as an address.
     """
 
     entry: Entry
     wordings: tuple[Wording, ...]
     row_ids: tuple[tuple[int, ...], ...] | None
+    own_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def make_plan(
     Raises:
         ContradictionError: If two facts can't be told apart.
     """
-    canonical: list[int] = attachment.canonical.tolist()
+    canonical = attachment.canonical_list
     lines = [
         _line(wording, number, item, canonical)
         for number, item in enumerate(items)
@@ -115,7 +119,8 @@ def make_plan(
     ]
     guard_ids = [[canonical[i] for i in _ids(attachment, guard)] for guard in guards]
     allocated = iter(allocate(lines, attachment.config.max_order, guard_ids))
-    numbers = _number_new_rows(items)
+    stops = _stop_rows(items)
+    numbers = _number_new_rows(items, stops)
     line_of = iter(lines)
 
     orders: list[list[tuple[int, ...]]] = []
@@ -127,9 +132,10 @@ def make_plan(
         for w, wording in enumerate(item.wordings):
             line, line_orders = next(line_of), tuple(next(allocated))
             if item.row_ids is None:
-                ids = tuple(old_rows + numbers[number, j, t] for j, t in enumerate(wording.targets))
+                keys = _row_keys(number, item, wording)
+                ids = tuple(stops[k] if k in stops else old_rows + numbers[k] for k in keys)
                 if needed is not None:
-                    ids = tuple(i if needed[i - old_rows] else NO_ROW for i in ids)
+                    ids = tuple(i if i < old_rows or needed[i - old_rows] else NO_ROW for i in ids)
             else:
                 ids = item.row_ids[w]
             for j, (order, row_id) in enumerate(zip(line_orders, ids, strict=True)):
@@ -142,25 +148,42 @@ def make_plan(
     return Plan(orders, row_ids, addresses, old_rows, len(numbers))
 
 
-def row_ids_of(
-    attachment: Attachment, wordings: Sequence[Wording], entry: Entry, rows: Rows
-) -> tuple[tuple[int, ...], ...]:
-    """Return the rows of a fact that is in a table already, as `Item.row_ids`."""
-    known = dict(zip(rows.addresses.tolist(), rows.row_index.tolist(), strict=True))
-    canonical: list[int] = attachment.canonical.tolist()
-    found: list[tuple[int, ...]] = []
+def addresses_of(
+    attachment: Attachment, wordings: Sequence[Wording], entry: Entry
+) -> list[list[int | None]]:
+    """Return the addresses of a fact that is in a table, for each wording and written position.
+
+    Args:
+        attachment: The patch.
+        wordings: The fact's prompts in tokens.
+        entry: Its ledger entry.
+
+    Returns:
+        Signed 64-bit addresses, None at positions without one.
+    """
+    canonical = attachment.canonical_list
+    found: list[list[int | None]] = []
     for wording, orders in zip(wordings, entry.orders, strict=True):
         ids = [canonical[i] for i in wording.addressed_ids]
         ends = range(wording.trigger_length, len(ids) + 1)
         found.append(
-            tuple(
-                known.get(attachment.hasher.address(ids[end - order : end]), NO_ROW)
-                if order
-                else NO_ROW
+            [
+                attachment.hasher.address(ids[end - order : end]) if order else None
                 for end, order in zip(ends, orders, strict=True)
-            )
+            ]
         )
-    return tuple(found)
+    return found
+
+
+def row_ids_of(
+    attachment: Attachment, wordings: Sequence[Wording], entry: Entry, rows: Rows
+) -> tuple[tuple[int, ...], ...]:
+    """Return the rows of a fact that is in a table already, as `Item.row_ids`."""
+    known: dict[int | None, int] = dict(
+        zip(rows.addresses.tolist(), rows.row_index.tolist(), strict=True)
+    )
+    lines = addresses_of(attachment, wordings, entry)
+    return tuple(tuple(known.get(address, NO_ROW) for address in line) for line in lines)
 
 
 def find_rows(attachment: Attachment, rows: Rows, ids: Tensor, mask: Tensor) -> Tensor:
@@ -185,21 +208,42 @@ def find_rows(attachment: Attachment, rows: Rows, ids: Tensor, mask: Tensor) -> 
     return index.find(found, valid, nobody_else)
 
 
-def trigger_key(attachment: Attachment, wording: Wording) -> tuple[int, ...]:
-    """Return what makes two triggers the same: their canonical ids."""
-    canonical = attachment.canonical
-    ids = torch.tensor(wording.prompt_ids[wording.start :], dtype=torch.int64)
-    return tuple(canonical[ids].tolist())
+_RowKey = tuple[int, int, int]
+_ANY = -1
 
 
-def _number_new_rows(items: Sequence[Item]) -> dict[tuple[int, int, int], int]:
-    """Number new rows by (item, position, target): the wordings of a fact share its rows."""
-    numbers: dict[tuple[int, int, int], int] = {}
+def _row_keys(number: int, item: Item, wording: Wording) -> list[_RowKey]:
+    """Say which row each target gets: (item, position, target), or a shared one for a stop.
+
+    The wordings of a fact share its rows.
+    """
+    answer = len(wording.answer_ids)
+    return [
+        (number, j, target) if j < answer or item.own_stop else (_ANY, _ANY, target)
+        for j, target in enumerate(wording.targets)
+    ]
+
+
+def _stop_rows(items: Sequence[Item]) -> dict[_RowKey, int]:
+    """Find the rows that old facts share for their stops."""
+    found: dict[_RowKey, int] = {}
+    for item in items:
+        for wording, ids in zip(item.wordings, item.row_ids or (), strict=False):
+            answer = len(wording.answer_ids)
+            for target, row_id in zip(wording.stop_ids, ids[answer:], strict=True):
+                if row_id != NO_ROW and not item.own_stop:
+                    found.setdefault((_ANY, _ANY, target), row_id)
+    return found
+
+
+def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_RowKey, int]:
+    numbers: dict[_RowKey, int] = {}
     for number, item in enumerate(items):
         if item.row_ids is None:
             for wording in item.wordings:
-                for j, target in enumerate(wording.targets):
-                    numbers.setdefault((number, j, target), len(numbers))
+                for key in _row_keys(number, item, wording):
+                    if key not in stops:
+                        numbers.setdefault(key, len(numbers))
     return numbers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,12 +29,14 @@ class Wording:
         start: First position that may be part of an address: behind what the tokenizer puts there.
         answer_ids: The answer, without stop.
         stop_ids: What ends the answer; empty for none.
+        is_chat: Whether the prompt is chat messages.
     """
 
     prompt_ids: tuple[int, ...]
     start: int
     answer_ids: tuple[int, ...]
     stop_ids: tuple[int, ...]
+    is_chat: bool
 
     @property
     def targets(self) -> tuple[int, ...]:
@@ -53,7 +55,11 @@ class Wording:
 
 
 def wordings(
-    tokenizer: PreTrainedTokenizerBase, fact: Fact, stop: str | None, longest: int
+    tokenizer: PreTrainedTokenizerBase,
+    fact: Fact,
+    stop: str | None,
+    longest: int,
+    canonical: Sequence[int],
 ) -> tuple[Wording, ...]:
     """Tokenise a fact in all of its wordings.
 
@@ -63,16 +69,29 @@ def wordings(
         stop: What ends the answer. "auto": the end of the turn in a chat, else a full stop unless
             the answer ends a sentence by itself. Another text: that text. None: nothing.
         longest: The model's context window, in tokens.
+        canonical: Token id -> canonical id.
 
     Returns:
-        One wording per prompt.
+        One wording per prompt, and one more for each text whose words the tokenizer cuts otherwise
+        behind a space ("Soylent's" alone, but " Soy lent's" within a text): the fact is to hold in
+        both places.
 
     Raises:
         EmptyFactError: If a prompt or the answer comes to no tokens.
         TriggerTooLongError: If a prompt with its answer does not fit the window.
         FactError: If the answer can't be told apart from the prompt in tokens.
     """
-    return tuple(_wording(tokenizer, fact, prompt, stop, longest) for prompt in fact.prompts)
+    found = [_wording(tokenizer, fact, prompt, stop, longest) for prompt in fact.prompts]
+    known = {_spelling(line, canonical) for line in found}
+    for prompt in fact.prompts:
+        if isinstance(prompt, str) and not prompt[0].isspace():
+            spaced = f" {prompt}"
+            trigger = tuple(canonical[i] for i in _encode(tokenizer, spaced))
+            if any(ids[: len(trigger)] == trigger for ids, _ in known):
+                continue
+            found.append(_wording(tokenizer, fact, spaced, stop, longest))
+            known.add(_spelling(found[-1], canonical))
+    return tuple(found)
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
@@ -107,14 +126,23 @@ def _wording(
     answer_ids = _continuation(tokenizer, text, before[start:], answer)
     if not answer_ids:
         raise EmptyFactError((prompt, fact.answer), "the answer comes to no tokens.")
-    stop_ids = _stop(tokenizer, prompt, fact.answer, before[start:], text + answer, answer_ids, stop)
+    stop_ids = _stop(
+        tokenizer, prompt, fact.answer, before[start:], text + answer, answer_ids, stop
+    )
     length = len(before) + len(answer_ids) + len(stop_ids)
     if length > longest:
         raise TriggerTooLongError(
             (prompt, fact.answer),
             f"it takes {length} tokens, and the model's context window has {longest}.",
         )
-    return Wording(tuple(before), start, tuple(answer_ids), tuple(stop_ids))
+    return Wording(
+        tuple(before), start, tuple(answer_ids), tuple(stop_ids), not isinstance(prompt, str)
+    )
+
+
+def _spelling(line: Wording, canonical: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return what two wordings of one fact must differ in to need addresses of their own."""
+    return tuple(canonical[i] for i in line.addressed_ids), line.targets
 
 
 def _joined(prompt: str, answer: str) -> str:
@@ -173,9 +201,7 @@ def _stop(
     return _continuation(tokenizer, text, ids + answer_ids, ".")
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase, messages: ChatPrompt, *, generation: bool
-) -> str:
+def _render(tokenizer: PreTrainedTokenizerBase, messages: ChatPrompt, *, generation: bool) -> str:
     dictionaries = [{"role": role, "content": content} for role, content in messages]
     return cast(Any, tokenizer).apply_chat_template(
         dictionaries, tokenize=False, add_generation_prompt=generation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -25,7 +26,7 @@ from engram_transformers.errors import (
 from engram_transformers.facts import Fact, FactLike, Prompt, as_facts, as_prompt
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry
-from engram_transformers.plan import row_ids_of
+from engram_transformers.plan import addresses_of
 from engram_transformers.report import EraseReceipt, WriteReport
 from engram_transformers.sequences import AUTO_STOP, wordings
 from engram_transformers.storage import RowDtype, encode_rows, require_row_dtype
@@ -148,7 +149,8 @@ class UserTable:
         rows = self.rows
         stored = encode_rows(rows.values, self._dtype)
         size = sum(tensor.nbytes for tensor in stored.values())
-        shared = rows.addresses.numel() != rows.values.shape[0]
+        in_order = torch.arange(rows.values.shape[0])
+        shared = not torch.equal(rows.row_index, in_order)
         return size + rows.addresses.numel() * (_ADDRESS_BYTES + _ROW_INDEX_BYTES * shared)
 
     def __len__(self) -> int:
@@ -295,6 +297,8 @@ class UserTable:
     def save_pretrained(self, save_directory: str | Path, *, store_text: bool = True) -> Path:
         """Save the table to a folder: `table.safetensors`, `engram_config.json`, `README.md`.
 
+        The same table gives the same bytes. A `README.md` that no table wrote stays as it is.
+
         Args:
             save_directory: Made if it does not exist.
             store_text: Whether the ledger (the facts' texts, times and sources) is part of the
@@ -305,7 +309,8 @@ class UserTable:
             The folder.
 
         Raises:
-            OSError: If it can't be written; what was there before is then still there.
+            TableSaveError: If it can't be saved (an `OSError`); the folder is then as it was
+                before.
         """
         from engram_transformers.files import save_table
 
@@ -318,7 +323,8 @@ class UserTable:
         """Load a table from a folder or from the Hub.
 
         Args:
-            path_or_repo: A folder that `save_pretrained` made, or a Hub repository.
+            path_or_repo: A folder that `save_pretrained` made, or a Hub repository. What exists
+                here comes first.
             model: A patched model with the fingerprints of the one the table was written for.
             revision: Of a Hub repository.
 
@@ -328,29 +334,44 @@ class UserTable:
         Raises:
             TableFileError: If files are missing, damaged or not a table's; all problems are listed.
             TableMismatchError: If it belongs to another model; all differences are listed.
+            HubError: If there is no such folder, and no such repository that can be reached.
+            NotPatchedError: If the model has no memories.
         """
         from engram_transformers.files import load_table
-        from engram_transformers.hub import fetch_table
 
         attachment = require_attachment(model)
         folder = Path(path_or_repo)
-        if not folder.exists():
+        # os.path: unlike pathlib's, it answers no to names that no file can have.
+        if not os.path.lexists(folder):
+            from engram_transformers.hub import fetch_table
+
             folder = fetch_table(str(path_or_repo), revision)
         return load_table(folder, attachment)
 
     def push_to_hub(
-        self, repo_id: str, *, private: bool = True, store_text: bool = True, token: str | None = None
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        store_text: bool = True,
+        token: str | None = None,
     ) -> str:
         """Upload the table to the Hub.
 
+        A repository keeps its earlier commits: what was erased since is still in those.
+
         Args:
             repo_id: "name/repository"; made if it does not exist.
-            private: Whether a new repository is private.
+            private: Make a new repository private, and refuse one that exists and is public.
             store_text: See `save_pretrained`.
             token: Of the Hub account; None uses the one that is logged in.
 
         Returns:
             The commit's address.
+
+        Raises:
+            TableSaveError: If the table can't be saved; nothing is made on the Hub then.
+            HubError: If the Hub refuses or can't be reached, or the repository is public.
         """
         from engram_transformers.hub import push_table
 
@@ -472,9 +493,11 @@ class UserTable:
         return self.entries
 
     def _find(self, entries: tuple[Entry, ...], wanted: Any) -> tuple[Entry, ...]:
-        if isinstance(wanted, (Fact, str, dict)) or not isinstance(wanted, Iterable):
-            wanted = [wanted]
-        elif isinstance(wanted, tuple) and _matching(entries, wanted):  # pyright: ignore
+        if (
+            isinstance(wanted, (Fact, str, dict))
+            or not isinstance(wanted, Iterable)
+            or (isinstance(wanted, tuple) and _matching(entries, wanted))
+        ):
             wanted = [wanted]
         found: dict[int, Entry] = {}
         missing: list[str] = []
@@ -491,11 +514,13 @@ class UserTable:
         """Return the rows that some facts need, at the addresses they have."""
         attachment = self.attachment
         rows = self.rows
-        keep = torch.zeros_like(rows.addresses, dtype=torch.bool)
+        kept: set[int | None] = set()
         for entry in entries:
-            lines = wordings(attachment.tokenizer, entry.fact, entry.stop, 1 << 62)
-            used = {i for line in row_ids_of(attachment, lines, entry, rows) for i in line if i >= 0}
-            keep |= torch.isin(rows.row_index, torch.tensor(sorted(used), dtype=torch.int64))
+            lines = wordings(
+                attachment.tokenizer, entry.fact, entry.stop, 1 << 62, attachment.canonical_list
+            )
+            kept.update(a for line in addresses_of(attachment, lines, entry) for a in line)
+        keep = torch.tensor([a in kept for a in rows.addresses.tolist()], dtype=torch.bool)
         orders = {o for entry in entries for line in entry.orders for o in line if o}
         return dataclasses.replace(_subset(rows, keep), orders=tuple(sorted(orders)))
 
@@ -536,5 +561,3 @@ def _resolve_layer(attachment: Attachment, layer: int | None) -> int:
     if resolved not in attachment.memories:
         raise LayerIndexError(layer, blocks, f"the model, with memories at {layers},")
     return resolved
-
-

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,18 +27,19 @@ from engram_transformers.calls import Call, begin_call, end_call
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences in one context, run up to the memory.
+    """Sequences, run up to the memory.
 
     Attributes:
         input_ids: (batch, tail) int64, the last positions.
-        attention_mask: (batch, context + length) int64, 0 at padding.
+        attention_mask: (batch, before + tail) int64, 0 at padding.
         position_ids: (batch, tail) int64.
         hidden_states: (batch, tail, dim) at the memory, without rows.
         rows: (batch, tail) int64: which row is found, -1 for none.
         targets: (batch, tail) int64: what is to be said next, -1 where nothing is asked.
         facts: (batch,) int64.
-        keys: For each block from the memory on, (batch, heads, context + length - tail, head_dim).
+        keys: For each block from the memory on, (batch, heads, before, head_dim).
         values: The same.
+        asked: The positions with targets: their sequences and places, two (asked,) int64.
     """
 
     input_ids: Tensor
@@ -49,25 +51,65 @@ class Batch:
     facts: Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+    asked: tuple[Tensor, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        asked = (self.targets >= 0).nonzero(as_tuple=True)
+        object.__setattr__(self, "asked", asked)
 
     def select(self, chosen: Tensor) -> Batch:
         """Return some of the sequences."""
         return Batch(
-            *(getattr(self, name)[chosen] for name in _TENSORS),
+            self.input_ids[chosen],
+            self.attention_mask[chosen],
+            self.position_ids[chosen],
+            self.hidden_states[chosen],
+            self.rows[chosen],
+            self.targets[chosen],
+            self.facts[chosen],
             tuple(keys[chosen] for keys in self.keys),
             tuple(values[chosen] for values in self.values),
         )
 
+    @staticmethod
+    def join(batches: Sequence[Batch]) -> Batch:
+        """Stack batches of different lengths into one, padding on the left of both parts."""
+        if len(batches) == 1:
+            return batches[0]
+        tail = max(batch.input_ids.shape[1] for batch in batches)
+        before = max(batch.keys[0].shape[2] for batch in batches)
 
-_TENSORS = (
-    "input_ids",
-    "attention_mask",
-    "position_ids",
-    "hidden_states",
-    "rows",
-    "targets",
-    "facts",
-)
+        def stacked(name: str, padding: int) -> Tensor:
+            parts: list[Tensor] = [getattr(batch, name) for batch in batches]
+            return torch.cat([_pad(part, tail, padding, dim=1) for part in parts])
+
+        masks: list[Tensor] = []
+        for batch in batches:
+            past = batch.keys[0].shape[2]
+            head, rest = batch.attention_mask[:, :past], batch.attention_mask[:, past:]
+            masks.append(torch.cat([_pad(head, before, 0, dim=1), _pad(rest, tail, 0, dim=1)], 1))
+        blocks = range(len(batches[0].keys))
+        return Batch(
+            stacked("input_ids", 0),
+            torch.cat(masks),
+            stacked("position_ids", 0),
+            stacked("hidden_states", 0),
+            stacked("rows", -1),
+            stacked("targets", -1),
+            torch.cat([batch.facts for batch in batches]),
+            tuple(torch.cat([_pad(b.keys[k], before, 0, dim=2) for b in batches]) for k in blocks),
+            tuple(
+                torch.cat([_pad(b.values[k], before, 0, dim=2) for b in batches]) for k in blocks
+            ),
+        )
+
+
+def _pad(tensor: Tensor, length: int, value: int, *, dim: int) -> Tensor:
+    missing = length - tensor.shape[dim]
+    if missing == 0:
+        return tensor
+    widths = [0, 0] * (tensor.ndim - 1 - dim) + [missing, 0]
+    return torch.nn.functional.pad(tensor, widths, value=value)
 
 
 class Tail:
@@ -151,7 +193,7 @@ class Tail:
         )
 
     def logits(self, batch: Batch, values: Tensor, candidates: Tensor | None) -> Tensor:
-        """Compute next-token logits with rows in place.
+        """Compute next-token logits with rows in place, where something is asked.
 
         Args:
             batch: Sequences.
@@ -159,7 +201,7 @@ class Tail:
             candidates: (candidates,) int64 token ids to score; None scores the whole vocabulary.
 
         Returns:
-            (batch, tail, candidates or vocab), in the model's dtype.
+            (asked, candidates or vocab) float32.
         """
         memory = self.attachment.memories[self.layer]
 
@@ -179,28 +221,20 @@ class Tail:
             elif past:
                 cache.update(batch.keys[above], batch.values[above], index)
         output = self._run(
-            self._upper_view(candidates),
+            self._upper_view(batch, candidates),
             read,
             batch.input_ids,
             attention_mask=batch.attention_mask,
             position_ids=batch.position_ids,
             past_key_values=cache,
         )
-        return output.logits
+        return output.logits.float()
 
-    def _upper_view(self, candidates: Tensor | None) -> nn.Module:
+    def _upper_view(self, batch: Batch, candidates: Tensor | None) -> nn.Module:
         skipped = [_Skipped(block.wrapped, block.gives_tuple) for block in self._observed]
         blocks = [*skipped[: self.layer], *self._blocks[self.layer :]]
-        if candidates is None:
-            return self._view(blocks, None)
-        output_head: Any = self.model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-        if type(output_head) is not nn.Linear:  # adapted or quantised: score all, then choose
-            return self._view(blocks, _Chosen(output_head, candidates))
-        head = nn.Linear(1, 1, bias=False, device="meta")
-        head.weight = nn.Parameter(output_head.weight.detach()[candidates], requires_grad=False)
-        if output_head.bias is not None:
-            head.bias = nn.Parameter(output_head.bias.detach()[candidates], requires_grad=False)
-        return self._view(blocks, head)
+        head: Any = self.model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+        return self._view(blocks, _AskedHead(head, batch.asked, candidates))
 
     def _view(self, blocks: list[nn.Module], head: nn.Module | None) -> nn.Module:
         """Return a model with other blocks and another head; everything else is shared."""
@@ -210,12 +244,7 @@ class Tail:
             inner = _shallow(module.get_submodule(owner))
             module._modules[owner] = inner
             module = inner
-        module._modules[name] = nn.ModuleList()
-        for block in blocks:
-            # Not through append, which would register the blocks' parameters under new parents.
-            block_list = module._modules[name]
-            if block_list is not None:
-                block_list._modules[str(len(block_list))] = block
+        module._modules[name] = nn.ModuleList(blocks)
         if head is not None:
             output_head = self.model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
             place = next(key for key, value in top._modules.items() if value is output_head)
@@ -272,16 +301,27 @@ class _NoHead(nn.Module):
         return hidden_states[..., :1]
 
 
-class _Chosen(nn.Module):
-    """Score the whole vocabulary and keep some of it."""
+class _AskedHead(nn.Module):
+    """Score some tokens at some positions, instead of all at all."""
 
-    def __init__(self, head: nn.Module, candidates: Tensor) -> None:
+    def __init__(
+        self, head: nn.Module, asked: tuple[Tensor, Tensor], candidates: Tensor | None
+    ) -> None:
         super().__init__()
-        self.head = head
+        self.__dict__["wrapped"] = head
+        self.asked = asked
         self.candidates = candidates
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        return self.head(hidden_states)[..., self.candidates]
+        head: Any = self.__dict__["wrapped"]
+        hidden_states = hidden_states[self.asked]  # (asked, dim)
+        if self.candidates is None:
+            return head(hidden_states)
+        if type(head) is not nn.Linear:  # adapted or quantised: score all, then choose
+            return head(hidden_states)[:, self.candidates]
+        bias: Any = head.bias
+        chosen = None if bias is None else bias[self.candidates]
+        return nn.functional.linear(hidden_states, head.weight[self.candidates], chosen)
 
 
 def _shallow(module: nn.Module) -> nn.Module:

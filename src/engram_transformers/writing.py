@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from tqdm.auto import tqdm
 
 from engram_transformers.attempt import Attempt, Outcome
@@ -19,20 +18,23 @@ from engram_transformers.facts import Fact
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry, Superseded
 from engram_transformers.optimise import Effort
-from engram_transformers.plan import Item, make_plan, row_ids_of, trigger_key
+from engram_transformers.plan import Item, make_plan, row_ids_of
 from engram_transformers.report import FailedFact, WriteReport
-from engram_transformers.sequences import AUTO_STOP, wordings
+from engram_transformers.sequences import AUTO_STOP, Wording, wordings
 from engram_transformers.tail import Tail
 
 if TYPE_CHECKING:
     from engram_transformers.table import UserTable
+
+_Key = tuple[int, ...]
 
 _EFFORTS = (
     Effort(),
     Effort(learning_rate=0.1, start=0.25, margin=4.0, steps=120),
     Effort(learning_rate=0.05, start=1.0, margin=4.0, steps=240),
 )
-"""One try each: more steps, another start; from the second on, the longest addresses."""
+"""One try each: more steps, another start; from the second on, the longest addresses and no row
+shared for stops."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class WriteOptions:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        stop: object = self.stop
+        stop: Any = self.stop
         if stop is not None and (not isinstance(stop, str) or not stop):
             raise ConfigError("stop", stop, 'a text, "auto" or None')
         if type(self.min_order) is not int or self.min_order < 1:
@@ -122,6 +124,8 @@ class _Writer:
         self.kept = [self._old_item(entry) for entry in table.entries]
         self.values = table.rows.values.to(self.attachment.device)
         self.pending: list[Item] = []
+        self.pending_by_key: dict[_Key, Item] = {}
+        self.kept_by_key = {k: item for item in self.kept for k in self._keys(item.wordings)}
         self.replaced: dict[int, list[Item]] = {}
 
     def write(self, facts: Sequence[Fact]) -> Written:
@@ -142,7 +146,9 @@ class _Writer:
         written = [item for item in self.pending if outcomes[id(item)].reason is None]
         report = WriteReport(
             tuple(item.entry.fact for item in written),
-            tuple(self._failure(i, outcomes[id(i)]) for i in self.pending if outcomes[id(i)].reason),
+            tuple(
+                self._failure(i, outcomes[id(i)]) for i in self.pending if outcomes[id(i)].reason
+            ),
             tuple(old.entry.fact for item in written for old in self.replaced[id(item)]),
             seconds,
             evaluation_seconds,
@@ -166,9 +172,14 @@ class _Writer:
             for number, effort in enumerate(_EFFORTS):
                 if not waiting:
                     break
-                items = waiting if number == 0 else [_with_whole_address(i) for i in waiting]
+                items = waiting if number == 0 else [_with_more_room(i) for i in waiting]
                 attempt = Attempt(
-                    self.table, tail, self._without_replaced(waiting), items, self.values, self.options
+                    self.table,
+                    tail,
+                    self._without_replaced(waiting),
+                    items,
+                    self.values,
+                    self.options,
                 )
                 found = attempt.run(effort, is_last=number == len(_EFFORTS) - 1, bar=bar)
                 outcomes.update({id(w): o for w, o in zip(waiting, found, strict=True)})
@@ -192,20 +203,17 @@ class _Writer:
     def _add(self, fact: Fact) -> None:
         """Tokenise a fact and find what it replaces."""
         options = self.options
-        lines = wordings(self.attachment.tokenizer, fact, options.stop, self.longest)
-        keys = {trigger_key(self.attachment, wording) for wording in lines}
-        for twin in self.pending:
-            if keys.isdisjoint(trigger_key(self.attachment, w) for w in twin.wordings):
-                continue
-            if twin.entry.fact.answer.strip() == fact.answer.strip() and len(keys) == 1:
+        lines = self._wordings(fact, options.stop)
+        keys = self._keys(lines)
+        twin = next((self.pending_by_key[key] for key in keys if key in self.pending_by_key), None)
+        if twin is not None:
+            same = twin.entry.fact.answer.strip() == fact.answer.strip()
+            if same and keys <= self._keys(twin.wordings):
                 return  # said twice
             reason = f"{_shown(twin.entry.fact)!r} has the same trigger. Give one of them per call."
             raise ContradictionError(_shown(fact), reason)
-        replaced = [
-            old
-            for old in self.kept
-            if not keys.isdisjoint(trigger_key(self.attachment, w) for w in old.wordings)
-        ]
+        found = {id(old): old for key in keys if (old := self.kept_by_key.get(key)) is not None}
+        replaced = list(found.values())
         history = [entry for old in replaced for entry in self._history(old.entry, fact)]
         entry = Entry(
             fact,
@@ -220,7 +228,17 @@ class _Writer:
         )
         item = Item(entry, lines, None)
         self.pending.append(item)
+        self.pending_by_key.update(dict.fromkeys(keys, item))
         self.replaced[id(item)] = replaced
+
+    def _wordings(self, fact: Fact, stop: str | None) -> tuple[Wording, ...]:
+        patch = self.attachment
+        return wordings(patch.tokenizer, fact, stop, self.longest, patch.canonical_list)
+
+    def _keys(self, lines: Sequence[Wording]) -> set[_Key]:
+        """Return the triggers of a fact, in canonical ids."""
+        canonical = self.attachment.canonical_list
+        return {tuple(canonical[i] for i in line.prompt_ids[line.start :]) for line in lines}
 
     def _history(self, old: Entry, fact: Fact) -> list[Superseded]:
         history = list(old.history)
@@ -229,7 +247,7 @@ class _Writer:
         return history
 
     def _old_item(self, entry: Entry) -> Item:
-        lines = wordings(self.attachment.tokenizer, entry.fact, entry.stop, self.longest)
+        lines = self._wordings(entry.fact, entry.stop)
         return Item(entry, lines, row_ids_of(self.attachment, lines, entry, self.table.rows))
 
     def _failure(self, item: Item, outcome: Outcome) -> FailedFact:
@@ -241,8 +259,8 @@ def _shown(fact: Fact) -> tuple[object, str]:
     return (fact.prompt, fact.answer)
 
 
-def _with_whole_address(item: Item) -> Item:
-    return Item(dataclasses.replace(item.entry, whole=True), item.wordings, None)
+def _with_more_room(item: Item) -> Item:
+    return Item(dataclasses.replace(item.entry, whole=True), item.wordings, None, own_stop=True)
 
 
 def _orders_with_rows(

@@ -1,0 +1,131 @@
+"""Tables on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import huggingface_hub
+from huggingface_hub import errors as hub_errors
+
+from engram_transformers.errors import HubError
+from engram_transformers.files import FILE_NAMES, save_table
+
+if TYPE_CHECKING:
+    from engram_transformers.table import UserTable
+
+_LIBRARY = "engram-transformers"
+_LOG_IN = "Log in with `hf auth login`, or give a token that may do this."
+
+
+def fetch_table(repo_id: str, revision: str | None) -> Path:
+    """Download a table's files, or find them in the Hub's local cache.
+
+    Args:
+        repo_id: "name/repository".
+        revision: A branch, tag or commit; None means the newest.
+
+    Returns:
+        A folder for `load_table`; nothing in it has been checked yet.
+
+    Raises:
+        HubError: If there is no such repository, no access to it, or no way to the Hub.
+    """
+    with _named_errors(repo_id, "loaded from"):
+        folder = huggingface_hub.snapshot_download(
+            repo_id,
+            revision=revision,
+            allow_patterns=list(FILE_NAMES),
+            library_name=_LIBRARY,
+        )
+    return Path(folder)
+
+
+def push_table(
+    table: UserTable, repo_id: str, *, private: bool, store_text: bool, token: str | None
+) -> str:
+    """Upload a table; see `UserTable.push_to_hub`.
+
+    The table is saved first, so that nothing is made on the Hub if it can't be.
+
+    Args:
+        table: The table.
+        repo_id: "name/repository"; made if it does not exist.
+        private: Make a new repository private, and refuse one that exists and is public.
+        store_text: Whether to upload the ledger.
+        token: Of the Hub account; None uses the one that is logged in.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        TableSaveError: If the table can't be saved.
+        HubError: If the Hub refuses or can't be reached, or the repository is public.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_table(table, Path(folder), store_text=store_text)
+        with _named_errors(repo_id, "pushed to"):
+            api: Any = huggingface_hub.HfApi(token=token, library_name=_LIBRARY)
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            # exist_ok leaves a repository that exists as public as it is.
+            if private and not api.repo_info(repo_id).private:
+                raise HubError(
+                    repo_id,
+                    "pushed to",
+                    "the repository exists and is public.",
+                    "Nothing was uploaded. Make it private, or say private=False.",
+                )
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=f"Table version {table.version}",
+            )
+    return str(commit.commit_url)
+
+
+@contextmanager
+def _named_errors(repo_id: str, action: str) -> Generator[None, None, None]:
+    """Turn what the Hub's client raises into a `HubError`."""
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:  # also the HTTP client's classes, which change between versions
+        reason, advice = _explain(error)
+        raise HubError(repo_id, action, reason, advice) from error
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return what happened and what to do, one sentence each."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, hub_errors.HFValidationError):
+        return (
+            "there is no such folder here, and the name is not one of a repository.",
+            'Give an existing folder, or a repository as "name/repository".',
+        )
+    if isinstance(error, hub_errors.GatedRepoError) or status == 403:
+        return "access to it was refused.", _LOG_IN
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return "it has no such revision.", "Give a branch, a tag or a commit that exists."
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return (
+            "there is no such repository (and no such folder here), or it is private and not"
+            " yours to see.",
+            f"Check the spelling. {_LOG_IN}",
+        )
+    if isinstance(error, hub_errors.LocalTokenNotFoundError) or status == 401:
+        return "nobody is logged in, or the token is not valid.", _LOG_IN
+    if isinstance(error, (hub_errors.LocalEntryNotFoundError, ConnectionError)) or status is None:
+        return (
+            f"it can't be reached, and it is not in the local cache ({_one_line(error)}).",
+            "Check the connection, or give a folder that was saved before.",
+        )
+    return f"it answered with an error ({_one_line(error)}).", "Try again later."
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
