@@ -1,4 +1,4 @@
-"""Text that has nothing to do with any fact: surroundings to ask in, and sentences to leave alone."""
+"""Text that has nothing to do with any fact: surroundings to ask in, sentences to leave alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHAT = [
     {"role": "user", "content": "Please tell me a short story about a dragon."},
     {
         "role": "assistant",
-        "content": "Once there was a dragon who was afraid of fire. It learnt to bake bread instead.",
+        "content": "Once there was a dragon who was afraid of fire. It learnt to bake instead.",
     },
     {"role": "user", "content": "Lovely. And now something about my own life."},
 ]
@@ -42,7 +42,9 @@ def sentences(count: int) -> list[str]:
 
 
 def _reference_text() -> str:
-    pages = [re.sub(r"\s+", " ", re.sub(r"[*_=`\-]{2,}", " ", topics[key])) for key in sorted(topics)]
+    pages = [
+        re.sub(r"\s+", " ", re.sub(r"[*_=`\-]{2,}", " ", topics[key])) for key in sorted(topics)
+    ]
     return " ".join(pages)
 
 

@@ -192,7 +192,10 @@ def lora(
         copy.deepcopy(model), LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
     )
     rows = [
-        (tokenizer(prompt)["input_ids"], tokenizer(answer)["input_ids"] + tokenizer(STOP)["input_ids"])
+        (
+            tokenizer(prompt)["input_ids"],
+            tokenizer(answer)["input_ids"] + tokenizer(STOP)["input_ids"],
+        )
         for prompt, answer in facts
     ]
     longest = max(len(p) + len(a) for p, a in rows)
@@ -262,7 +265,9 @@ def import_seconds() -> dict[str, Any]:
     seconds: list[float] = []
     pulled: set[str] = set()
     for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
         first, *modules = done.stdout.split()
         seconds.append(float(first))
         pulled.update(modules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +93,12 @@ def make_table(
 
 def frequent_ngrams(model: Any, seed: int = 0) -> list[NGram]:
     """Return n-grams of orders 1 and 2 of which any text has some: 1 in 6 ids and pairs."""
-    distinct = sorted(set(require_attachment(model).canonical.tolist()))
+    return list(_frequent_ngrams(tuple(require_attachment(model).canonical.tolist()), seed))
+
+
+@functools.cache
+def _frequent_ngrams(canonical: NGram, seed: int) -> list[NGram]:
+    distinct = sorted(set(canonical))
     generator = torch.Generator().manual_seed(seed)
     single = torch.rand(len(distinct), generator=generator) < 1 / 6
     pairs = torch.rand(len(distinct), len(distinct), generator=generator) < 1 / 6

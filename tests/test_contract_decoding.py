@@ -142,8 +142,7 @@ def test_returned_sequences_keep_the_tables_of_their_sample(model, tokenizer):
     assert len({tuple(sequence) for sequence in output[3:].tolist()}) > 1
 
 
-@pytest.mark.parametrize("with_mask", [True, False])
-@pytest.mark.parametrize("own_cache", [True, False])
+@pytest.mark.parametrize(("with_mask", "own_cache"), [(True, False), (False, True)])
 def test_hand_written_loops_say_what_recomputation_says(model, prompt, with_mask, own_cache):
     made, whole = table_along(model, prompt, STEPS)
     ids, new, cache = list(prompt), list(prompt), DynamicCache() if own_cache else None
@@ -159,7 +158,7 @@ def test_hand_written_loops_say_what_recomputation_says(model, prompt, with_mask
     assert ids == whole
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 4, 2), (7, 1)])
+@pytest.mark.parametrize("sizes", [(3, 4, 1), (1,)])
 def test_prefill_in_chunks_gives_the_logits_of_one_forward(model, prompt, sizes):
     made, whole = table_along(model, prompt, STEPS)
     ids = torch.tensor([whole])

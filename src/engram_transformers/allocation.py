@@ -25,7 +25,9 @@ class Line:
         fact: Which fact it belongs to.
         min_order: Shortest address allowed.
         whole: Use the longest suffix that is allowed, not the shortest.
-        guarded: Whether guards hold for it.
+        guards: Canonical ids of texts that none of its addresses may occur in.
+        at_least: Per position from `first` on, an order that is not to be undercut; empty for none.
+            The addresses of facts that are in a table become longer, never shorter.
         shown: For errors.
     """
 
@@ -35,13 +37,12 @@ class Line:
     fact: int
     min_order: int
     whole: bool
-    guarded: bool
+    guards: tuple[tuple[int, ...], ...]
+    at_least: tuple[int, ...]
     shown: object
 
 
-def allocate(
-    lines: Sequence[Line], max_order: int, guards: Sequence[Sequence[int]] = ()
-) -> list[list[int]]:
+def allocate(lines: Sequence[Line], max_order: int) -> list[list[int]]:
     """Choose an order for each written position of each line.
 
     A suffix is unambiguous if no other fact says anything after it, no prompt goes on differently
@@ -52,7 +53,6 @@ def allocate(
     Args:
         lines: All wordings that the table is to hold.
         max_order: The longest suffix that can be an address.
-        guards: Canonical ids of texts that no address may occur in.
 
     Returns:
         For each line, one order per position from `first` on.
@@ -70,7 +70,7 @@ def allocate(
     order = min((_lowest(lines[n], p, max_order) for n, p in pending), default=1)
     while pending:
         due = [(n, p) for n, p in pending if _lowest(lines[n], p, max_order) <= order]
-        ends = _Endings(lines, guards, order, max_order, due)
+        ends = _Endings(lines, order, max_order, due)
         settled: set[tuple[int, int]] = set()
         for number, position in due:
             line = lines[number]
@@ -94,8 +94,11 @@ def _lowest(line: Line, position: int, max_order: int) -> int:
     longest = min(position + 1, max_order)
     if line.whole:
         return longest
-    behind = min(position - line.first, _LONGEST_REACH_BACK)
-    return min(line.min_order + behind, longest)
+    offset = position - line.first
+    lowest = line.min_order + min(offset, _LONGEST_REACH_BACK)
+    if line.at_least:
+        lowest = max(lowest, line.at_least[offset])
+    return min(lowest, longest)
 
 
 class _Endings:
@@ -104,7 +107,6 @@ class _Endings:
     def __init__(
         self,
         lines: Sequence[Line],
-        guards: Sequence[Sequence[int]],
         order: int,
         longest: int,
         due: Sequence[tuple[int, int]],
@@ -127,28 +129,30 @@ class _Endings:
                 self._said[key][line.fact, following] = line
                 if end == order or order == longest:
                     self._spent.add((key, (line.fact, following)))
-        self._guarded = {
-            tuple(guard[end - order : end])
-            for guard in guards
-            for end in range(order, len(guard) + 1)
-        } & wanted
+        self._in_guard: dict[tuple[int, ...], set[tuple[int, ...]]] = {
+            guard: {guard[end - order : end] for end in range(order, len(guard) + 1)}
+            for guard in {guard for line in lines for guard in line.guards}
+        }
+
+    def _is_guarded(self, key: tuple[int, ...], line: Line) -> bool:
+        return any(key in self._in_guard[guard] for guard in line.guards)
 
     def agree(self, key: tuple[int, ...], following: int, line: Line) -> bool:
-        """Say whether the suffix is this fact's alone, and goes on with one token wherever it is."""
-        if (line.guarded and key in self._guarded) or self._read.get(key, set()) - {following}:
+        """Say whether the suffix is this fact's alone and goes on with one token everywhere."""
+        if self._is_guarded(key, line) or self._read.get(key, set()) - {following}:
             return False
         return set(self._said[key]) == {(line.fact, following)}
 
     def is_told_apart(self, key: tuple[int, ...], following: int, line: Line) -> bool:
         """Say whether everything else that is said after the suffix can get a longer address."""
-        if line.guarded and key in self._guarded:
+        if self._is_guarded(key, line):
             return False
         others = [said for said in self._said[key] if said[1] != following]
         return not any((key, said) in self._spent for said in others)
 
     def why(self, key: tuple[int, ...], following: int, line: Line) -> str:
         """Explain why the longest suffix is still ambiguous."""
-        if line.guarded and key in self._guarded:
+        if self._is_guarded(key, line):
             return "a guard text contains its whole trigger."
         other = next(other for said, other in self._said[key].items() if said[1] != following)
         return (

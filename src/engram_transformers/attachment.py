@@ -21,6 +21,7 @@ from engram_transformers.errors import (
     NotPatchedError,
     UnsupportedCacheError,
 )
+from engram_transformers.fingerprint import merged_adapters, model_fingerprint
 from engram_transformers.hashing import SuffixHasher
 from engram_transformers.history import CACHE_ARGUMENTS, encode, recall, remember_created
 from engram_transformers.memory import EngramMemory
@@ -71,6 +72,7 @@ class Attachment:
         self.blocks = blocks
         self.shared_lora: SharedLora | None = model.__dict__.get("_engram_shared_lora")
         self.handles: list[Any] = []
+        self._fingerprint: tuple[object, str] | None = None
         self._premixed = {torch.device("cpu"): self.hasher.premix(canonical)}
 
     def premixed(self, device: torch.device) -> Tensor:
@@ -96,6 +98,15 @@ class Attachment:
         finally:
             for module in training:
                 module.training = True
+
+    def model_fingerprint(self) -> str:
+        """Return the base model's fingerprint, computed again only when a weight has changed."""
+        versions = [(id(p), p._version) for p in self.model.parameters() if not p.is_inference()]
+        # PEFT merges through `.data`, which raises no version.
+        state = (tuple(versions), merged_adapters(self.model))
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = (state, model_fingerprint(self.model))
+        return self._fingerprint[1]
 
     def gate_fingerprint(self) -> str | None:
         """Return a digest of the learned gates' weights, None where gates have no weights."""
@@ -197,9 +208,10 @@ class Attachment:
         return (read, *args[1:]), kwargs
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep the pre-mixed ids on the CPU only."""
+        """Keep the pre-mixed ids on the CPU only, and nothing that depends on object identity."""
         cpu = torch.device("cpu")
-        return {**self.__dict__, "_premixed": {cpu: self._premixed[cpu]}}
+        kept = {"_premixed": {cpu: self._premixed[cpu]}, "_fingerprint": None}
+        return {**self.__dict__, **kept}
 
 
 def _memory_of(block: nn.Module) -> EngramMemory:

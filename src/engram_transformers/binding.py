@@ -1,4 +1,4 @@
-"""What a table belongs to: a base model, a tokenizer, a configuration, and perhaps a shared LoRA."""
+"""What a table belongs to: a base model, a tokenizer, a configuration, perhaps a shared LoRA."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from engram_transformers.attachment import Attachment
 from engram_transformers.errors import TableMismatchError
-from engram_transformers.fingerprint import adapter_fingerprint, model_fingerprint
+from engram_transformers.fingerprint import adapter_fingerprint
 from engram_transformers.lora import SharedLora
 
 
@@ -42,7 +42,7 @@ class Binding:
             lora = attached if known else SharedLora("", fingerprint)
         name = str(getattr(attachment.model, "name_or_path", "") or type(attachment.model).__name__)
         return cls(
-            model_fingerprint(attachment.model),
+            attachment.model_fingerprint(),
             attachment.tokenizer_fingerprint,
             tuple(attachment.config.row_fields().items()),
             attachment.gate_fingerprint(),
@@ -115,11 +115,13 @@ class Binding:
             raise TableMismatchError(owner, differences, advice)
 
     def _lora_differences(self, now: Binding, writing: bool) -> list[str]:
-        if self.lora is not None and now.lora is None:
+        if self.lora is None:
+            unknown = writing and now.lora is not None
+            return (
+                [f"it has facts written without a LoRA, attached is {now.lora}"] if unknown else []
+            )
+        if now.lora is None:
             return [f"it was written with the shared LoRA {self.lora}, which is not attached"]
-        if self.lora is not None and now.lora is not None:
-            if self.lora.fingerprint != now.lora.fingerprint:
-                return [f"it was written with the shared LoRA {self.lora}, attached is {now.lora}"]
-        if self.lora is None and now.lora is not None and writing:
-            return [f"it has facts written without a LoRA, attached is {now.lora}"]
+        if self.lora.fingerprint != now.lora.fingerprint:
+            return [f"it was written with the shared LoRA {self.lora}, attached is {now.lora}"]
         return []

@@ -101,7 +101,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     users = demo.recall()
     batch = demo.one_batch()
     unrelated, near = demo.locality()
-    traces = demo.traces()
+    traces = demo.traces(near)
     erasure = demo.erase()
     attachment = require_attachment(model)
     report = DemoReport(
@@ -274,14 +274,14 @@ class _Demo:
         self.screen.show_locality(*figures)
         return figures[0], figures[1]
 
-    def traces(self) -> tuple[tuple[str, list[TracedToken]], ...]:
+    def traces(self, near: Locality) -> tuple[tuple[str, list[TracedToken]], ...]:
         """Follow the first user's rows through three texts."""
         table = self.tables[0]
         facts = [fact for fact in table.facts if isinstance(fact.prompt, str)][1:3]
         told = " ".join(f"{fact.prompt} {fact.answer}." for fact in facts)
         texts = {
             f"{table.owner}'s facts in the middle of a text": f"It rained. {told} Then it stopped.",
-            "words of a fact, in another sentence": NEAR_SENTENCES[0],
+            "words of a fact in another sentence": (*near.fired_texts, NEAR_SENTENCES[0])[0],
             "a text that has nothing to do with any fact": self.sentences[0],
         }
         device = next(self.model.parameters()).device

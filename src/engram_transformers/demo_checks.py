@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,7 +20,8 @@ from engram_transformers.plan import find_rows
 from engram_transformers.sequences import AUTO_STOP, Wording, prompt_ids, prompt_text, wordings
 from engram_transformers.table import UserTable
 
-_BATCH = 16
+_LOGITS_PER_BATCH = 1 << 26
+"""256 MB in float32: a batch gets as many texts as that holds, whatever the vocabulary."""
 
 Progress = Callable[[int], None]
 """Told how many texts more are done."""
@@ -77,13 +78,14 @@ def measure_recall(
         How many were answered whole, and what was said instead of the others.
     """
     place = SURROUNDINGS[where]
+    canonical = table.attachment.canonical_list
     lines: list[tuple[Prompt, str, Wording]] = []
     for fact in facts:
         for prompt in fact.prompts:
             placed = place(tokenizer, prompt)
             if placed is not None:
                 whole = Fact(placed, fact.answer)
-                wording = wordings(tokenizer, whole, AUTO_STOP, 1 << 62)[0]
+                wording = wordings(tokenizer, whole, AUTO_STOP, 1 << 62, canonical)[0]
                 lines.append((prompt, fact.answer, wording))
     said = ask(model, table, [wording for _, _, wording in lines], progress)
     decoder: Any = tokenizer
@@ -116,7 +118,7 @@ def logit_digests(
     """
     digests = [""] * len(texts)
     device = next(model.parameters()).device
-    for numbers, sequences in _batches(tokenizer, texts):
+    for numbers, sequences in _batches(model, tokenizer, texts):
         ids, mask = left_padded(sequences, device)
         reading = use_tables(model, [list(tables)] * len(numbers)) if tables else nullcontext()
         with reading, torch.inference_mode():
@@ -153,7 +155,7 @@ def measure_locality(
     digests = logit_digests(model, tokenizer, texts, tables, progress)
     tokens = 0
     fired = [0] * len(texts)
-    for numbers, sequences in _batches(tokenizer, texts):
+    for numbers, sequences in _batches(model, tokenizer, texts):
         ids, mask = left_padded(sequences, torch.device("cpu"))
         tokens += int(mask.sum())
         found = torch.zeros_like(ids, dtype=torch.bool)
@@ -174,10 +176,16 @@ def measure_locality(
 
 
 def _batches(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Prompt]
-) -> list[tuple[list[int], list[list[int]]]]:
-    """Return batches of texts of alike length: their numbers and their ids."""
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Prompt]
+) -> Iterator[tuple[list[int], list[list[int]]]]:
+    """Yield batches of texts of alike length: their numbers and their ids."""
+    vocab_size = next(iter(model.get_input_embeddings().parameters())).shape[0]  # pyright: ignore
     ids = [prompt_ids(tokenizer, text)[0] for text in texts]
-    by_length = sorted(range(len(texts)), key=lambda number: len(ids[number]))
-    parts = [by_length[first : first + _BATCH] for first in range(0, len(texts), _BATCH)]
-    return [(part, [ids[number] for number in part]) for part in parts]
+    longest_first = sorted(range(len(texts)), key=lambda number: -len(ids[number]))
+    first = 0
+    while first < len(texts):
+        longest = len(ids[longest_first[first]])
+        count = max(1, _LOGITS_PER_BATCH // (vocab_size * longest))
+        part = longest_first[first : first + count]
+        yield part, [ids[number] for number in part]
+        first += count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -35,7 +35,7 @@ class Screen:
         self._progress = progress or Console(stderr=True, highlight=False)
 
     @contextmanager
-    def step(self, doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    def step(self, doing: str, total: int | None) -> Generator[Callable[[int], None]]:
         """Show that something runs, on a terminal only.
 
         Args:
@@ -72,7 +72,7 @@ class Screen:
                 str(report.rows),
                 _kilobytes(report.nbytes),
             )
-        self._console.print(grid)
+        self._print(grid)
         for table, report in zip(tables, reports, strict=True):
             for failed in report.failed:
                 self._bad(
@@ -91,7 +91,7 @@ class Screen:
                 Text(_one_line(answer.before), style="dim"),
                 Text(_one_line(answer.after), style="green" if right else "red"),
             )
-        self._console.print(grid)
+        self._print(grid)
 
     def show_recall(self, users: Sequence[UserFigures]) -> None:
         """Show how many facts are answered whole, and where."""
@@ -104,7 +104,7 @@ class Screen:
                 _kilobytes(user.file_bytes),
                 _kilobytes(user.file_bytes_without_text),
             )
-        self._console.print(grid)
+        self._print(grid)
         wrong = [
             (user.owner, recall.where, w)
             for user in users
@@ -126,7 +126,7 @@ class Screen:
             grid.add_row(
                 _shown(prompt), *(Text(t, style="green") for t in owned), Text(nobody, style="dim")
             )
-        self._console.print(grid)
+        self._print(grid)
         self._line(
             "each sample reads its own table",
             _share(figures.right, figures.asked),
@@ -137,19 +137,21 @@ class Screen:
     def show_locality(self, unrelated: Locality, near: Locality) -> None:
         """Show what the tables change elsewhere: nothing."""
         self._console.print()
-        same = unrelated.identical == unrelated.texts
         self._line(
             f"{unrelated.texts} sentences unrelated to the users, bit-identical:",
-            _yes(same),
-            "" if same else f"{unrelated.identical} are;",
-            f"rows fired at {unrelated.tokens_fired} of {unrelated.tokens} positions",
+            _yes(unrelated.identical == unrelated.texts),
+        )
+        self._line(
+            f"  {unrelated.identical} of {unrelated.texts}; rows fired at"
+            f" {unrelated.tokens_fired} of {unrelated.tokens} tokens"
         )
         for text in unrelated.fired_texts:
             self._console.print(f"  a row fired in: {escape(text)}", style="yellow")
         self._line(
-            f"{near.texts} sentences with words of the facts, bit-identical:",
-            f"{near.identical};",
-            f"a row fired in {near.fired}:" if near.fired else "a row fired in none",
+            f"{near.texts} sentences with words of the facts: {near.identical} bit-identical;",
+            f"a row fired in {near.fired}, which contain a trigger:"
+            if near.fired
+            else "none fired",
         )
         for text in near.fired_texts:
             self._console.print(f"  {escape(text)}", style="yellow")
@@ -186,6 +188,10 @@ class Screen:
         """Say where a file was written."""
         self._progress.print(f"{what}: {path}", markup=False)
 
+    def _print(self, grid: Table) -> None:
+        self._console.print()
+        self._console.print(grid)
+
     def _heading(self, text: str) -> None:
         self._console.print()
         self._console.print(text, style="bold", markup=False)
@@ -198,12 +204,12 @@ class Screen:
 
 
 def _grid(title: str, *columns: str, right: bool = True) -> Table:
+    """Return a table of figures, or with `right=False` of texts, which are cut to one line."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    grid.title_justify = "left"
-    grid.title = None
-    grid.add_column(title, style="bold", header_style="bold cyan", no_wrap=right)
+    grid.add_column(title, header_style="bold cyan", no_wrap=True)
     for column in columns:
-        grid.add_column(column, justify="right" if right else "left", header_style="dim")
+        justify = "right" if right else "left"
+        grid.add_column(column, justify=justify, header_style="dim", no_wrap=True)
     return grid
 
 

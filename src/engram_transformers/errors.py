@@ -266,8 +266,9 @@ class TableFileError(TableError, OSError):
     """
 
     def __init__(self, path: object, problems: Sequence[str]) -> None:
-        listed = "".join(f"\n- {problem}" for problem in problems)
-        super().__init__(f"{path} is not a table that can be loaded:{listed}")
+        listed = "".join(f"\n- {problem}" for problem in problems[:20])
+        more = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
+        super().__init__(f"{path} is not a table that can be loaded:{listed}{more}")
         self.path = str(path)
         self.problems = tuple(problems)
 

@@ -62,7 +62,7 @@ class Fact:
 
 
 FactLike: TypeAlias = Fact | tuple[Prompt, str] | Mapping[str, Any] | Sequence[Mapping[str, str]]
-"""A fact, a (prompt, answer) pair, a dictionary with these keys, or a chat that ends in an answer."""
+"""A fact, a (prompt, answer) pair, a dictionary with these keys, or a chat up to its answer."""
 
 
 def as_facts(facts: FactLike | Iterable[FactLike]) -> list[Fact]:

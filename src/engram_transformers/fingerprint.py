@@ -1,4 +1,4 @@
-"""What tells one base model from another, whatever dtype, device or adapters it has at the moment."""
+"""What tells one base model from another, whatever its dtype, device or adapters are."""
 
 from __future__ import annotations
 
@@ -79,6 +79,16 @@ def adapter_fingerprint(model: nn.Module) -> str | None:
         digest.update(name.encode())
         digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def merged_adapters(model: nn.Module) -> tuple[tuple[int, str], ...]:
+    """Return which PEFT layers hold which adapters merged into their weights."""
+    return tuple(
+        (id(module), str(name))
+        for module in model.modules()
+        if hasattr(module, "base_layer")
+        for name in getattr(module, "merged_adapters", ())
+    )
 
 
 def _base_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

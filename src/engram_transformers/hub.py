@@ -118,12 +118,12 @@ def _explain(error: Exception) -> tuple[str, str]:
         )
     if isinstance(error, hub_errors.LocalTokenNotFoundError) or status == 401:
         return "nobody is logged in, or the token is not valid.", _LOG_IN
-    if isinstance(error, (hub_errors.LocalEntryNotFoundError, ConnectionError)) or status is None:
+    if isinstance(error, (hub_errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
         return (
-            f"it can't be reached, and it is not in the local cache ({_one_line(error)}).",
-            "Check the connection, or give a folder that was saved before.",
+            f"it can't be reached ({_one_line(error)}).",
+            "Check the connection. A folder that was saved before can be loaded without.",
         )
-    return f"it answered with an error ({_one_line(error)}).", "Try again later."
+    return f"it gave no usable answer ({_one_line(error)}).", "Check the connection and try again."
 
 
 def _one_line(error: Exception) -> str:

@@ -32,8 +32,8 @@ class Entry:
         fact: The fact.
         written_at: ISO 8601 in UTC.
         stop: As given to `write`.
-        orders: For each prompt of the fact, the order of each written position's address; 0 where
-            the model needs no row.
+        orders: For each wording of the fact (one or two per prompt, see `sequences.wordings`), the
+            order of each written position's address; 0 where the model needs no row.
         source: Where the fact comes from, in the words of whoever wrote it.
         history: Earlier answers to the same prompt, oldest first.
         guard: Texts that no address of this fact may occur in.

@@ -6,8 +6,6 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from engram_transformers.config import EngramConfig
-
 if TYPE_CHECKING:
     from engram_transformers.table_format import StoredTable
 
@@ -49,6 +47,7 @@ def model_card(table: StoredTable) -> str:
         *facts,
         f"| rows | {rows} |",
         f"| addresses | {addresses} |",
+        f"| bytes of rows and addresses | {table.nbytes} |",
         f"| stored as | {description.dtype} |",
         f"| read at layer | {description.layer} |",
         f"| version | {description.version} |",
@@ -84,9 +83,8 @@ def _public_name(model_name: str) -> tuple[str, bool]:
 
 def _loading(table: StoredTable, name: str) -> list[str]:
     binding = table.description.binding
-    defaults = EngramConfig().row_fields()
-    config = {k: v for k, v in dict(binding.config).items() if v != defaults[k]}
-    fields = {"layers": [table.description.layer], **config}
+    # All of them: the defaults of a later release may be others.
+    fields = {"layers": [table.description.layer], **dict(binding.config)}
     arguments = ", ".join(f"{key}={value!r}" for key, value in fields.items())
     lora = [] if binding.lora is None else ["attach_shared_lora(model, …)  # the one named above"]
     names = ["UserTable", "add_engram", *(["attach_shared_lora"] if lora else []), "use_tables"]

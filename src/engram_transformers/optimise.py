@@ -16,7 +16,7 @@ from engram_transformers.tail import Batch, Tail
 _SHRINK = 0.7
 """Facts that are won are left out of the batches once so few are left, relative to before."""
 _COMPETITORS = 64
-"""Tokens that are likely at a position, scored beside the targets instead of the whole vocabulary."""
+"""Likely tokens per position that are scored beside the targets, not the whole vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Effort:
         steps: At most so many.
     """
 
-    learning_rate: float = 0.2
+    learning_rate: float = 0.3
     start: float = 0.5
     margin: float = 3.0
     skip_margin: float = float("inf")
@@ -188,7 +188,7 @@ class Optimiser:
         return logits, batch.targets[batch.asked]
 
     def _values(self, batch: Batch) -> Tensor:
-        """Return the rows found at each position, (batch, tail, row_dim), new ones with gradient."""
+        """Return the rows found at each position, (batch, tail, row_dim), new with gradient."""
         new = (batch.rows - self.first_new).clamp_min(0)
         values = as_stored(self.rows, self.dtype)[new]
         if self.first_new == 0:

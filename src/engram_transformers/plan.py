@@ -90,7 +90,6 @@ def make_plan(
     attachment: Attachment,
     items: Sequence[Item],
     old_rows: int,
-    guards: Sequence[str] = (),
     needed: Sequence[bool] | None = None,
 ) -> Plan:
     """Allocate addresses for all items, and move old rows to their new addresses.
@@ -102,7 +101,6 @@ def make_plan(
         attachment: The patch.
         items: Old facts and new ones.
         old_rows: How many rows there are.
-        guards: Texts that no address of a new fact may occur in.
         needed: Which new rows are needed, for a plan made again once that is known; None: all.
 
     Returns:
@@ -111,14 +109,12 @@ def make_plan(
     Raises:
         ContradictionError: If two facts can't be told apart.
     """
-    canonical = attachment.canonical_list
     lines = [
-        _line(wording, number, item, canonical)
+        _line(attachment, item, number, w)
         for number, item in enumerate(items)
-        for wording in item.wordings
+        for w in range(len(item.wordings))
     ]
-    guard_ids = [[canonical[i] for i in _ids(attachment, guard)] for guard in guards]
-    allocated = iter(allocate(lines, attachment.config.max_order, guard_ids))
+    allocated = iter(allocate(lines, attachment.config.max_order))
     stops = _stop_rows(items)
     numbers = _number_new_rows(items, stops)
     line_of = iter(lines)
@@ -247,9 +243,10 @@ def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_
     return numbers
 
 
-def _line(wording: Wording, number: int, item: Item, canonical: list[int]) -> Line:
+def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:
+    canonical, entry, wording = attachment.canonical_list, item.entry, item.wordings[w]
     ids = wording.addressed_ids
-    entry = item.entry
+    guards = [[canonical[i] for i in _ids(attachment, text)] for text in entry.guard]
     return Line(
         tuple(canonical[i] for i in ids),
         (*ids[1 : wording.trigger_length], *wording.targets),
@@ -257,7 +254,8 @@ def _line(wording: Wording, number: int, item: Item, canonical: list[int]) -> Li
         number,
         entry.min_order,
         entry.whole,
-        item.row_ids is None,
+        tuple(tuple(guard) for guard in guards),
+        entry.orders[w] if entry.orders else (),
         (entry.fact.prompt, entry.fact.answer),
     )
 

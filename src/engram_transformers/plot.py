@@ -15,6 +15,9 @@ from engram_transformers.trace import TracedToken
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PICTURE_FORMATS = (".pdf", ".png", ".svg")
+"""Endings of files that `plot_traces` can write."""
+
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, which colour-blind people can tell apart."""
 _UNKNOWN = "#777777"
@@ -48,7 +51,7 @@ def plot_traces(
     target = Path(path)
     longest = max(len(tokens) for _, tokens in traces)
     width = max(8.0, 1.6 + _INCHES_PER_TOKEN * longest)
-    figure = Figure(figsize=(width, 0.9 + 2.6 * len(traces)), layout="constrained")
+    figure = Figure(figsize=(width, 0.6 + 2.3 * len(traces)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, color=_INK, parse_math=False)
     rows: Any = figure.subplots(len(traces), 1, squeeze=False)[:, 0]
@@ -56,7 +59,7 @@ def plot_traces(
     for axes, (heading, tokens) in zip(rows, traces, strict=True):
         _draw(axes, heading, tokens, longest, max(1.0, *strengths))
     data = io.BytesIO()
-    figure.savefig(data, format=target.suffix.removeprefix(".") or "png", dpi=160)
+    figure.savefig(data, format=target.suffix.lower().removeprefix("."), dpi=160)
     write_files(target.parent, {target.name: data.getvalue()})
 
 

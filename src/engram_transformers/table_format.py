@@ -50,6 +50,11 @@ class StoredTable:
     description: Description
     rows: Rows
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows and addresses in the file."""
+        return sum(tensor.nbytes for tensor in _tensors(self).values())
+
 
 def encode_table(table: StoredTable) -> bytes:
     """Return a table as the bytes of a safetensors file; the same table gives the same bytes.

@@ -196,10 +196,11 @@ def _contradictions(description: Description) -> list[str]:
         return problems
     used: set[int] = set()
     for number, entry in enumerate(description.entries):
-        if len(entry.orders) != len(entry.fact.prompts):
+        prompts = len(entry.fact.prompts)
+        if not prompts <= len(entry.orders) <= 2 * prompts:  # see `sequences.wordings`
             problems.append(
-                f"has a ledger entry {number} with {len(entry.fact.prompts)} prompt(s) and orders"
-                f" for {len(entry.orders)}"
+                f"has a ledger entry {number} with {prompts} prompt(s) and orders for"
+                f" {len(entry.orders)}"
             )
         if entry.min_order < 1:
             problems.append(f"has a ledger entry {number} with min_order {entry.min_order}")

@@ -121,7 +121,11 @@ class Tail:
         self.model = attachment.model
         self._path, self._blocks = find_blocks(self.model)
         self._observed = [_Observed(block) for block in self._blocks]
+        head: Any = self.model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+        self._head: nn.Module = head
+        self._head_name = next(key for key, value in self.model._modules.items() if value is head)
         self._whole = self._view(list(self._observed), _NoHead())
+        self._upper: nn.Module | None = None
 
     @torch.no_grad()
     def run_context(self, ids: list[int]) -> DynamicCache:
@@ -212,16 +216,14 @@ class Tail:
 
         cache = DynamicCache()
         count, past = batch.keys[0].shape[0], batch.keys[0].shape[2]
-        # The blocks below are not run; their length is looked at.
-        nothing = batch.keys[0].new_zeros(count, 1, past, 1)
-        for index in range(len(self._blocks)):
-            above = index - self.layer
-            if past and above < 0:
-                cache.update(nothing, nothing, index)
-            elif past:
-                cache.update(batch.keys[above], batch.values[above], index)
+        if past and self.layer:
+            # The blocks below are not run, but the first one's length is looked at.
+            nothing = batch.keys[0].new_zeros(count, 1, past, 1)
+            cache.update(nothing, nothing, 0)
+        for above in range(len(batch.keys) if past else 0):
+            cache.update(batch.keys[above], batch.values[above], self.layer + above)
         output = self._run(
-            self._upper_view(batch, candidates),
+            self._upper_view(_AskedHead(self._head, batch.asked, candidates)),
             read,
             batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -230,13 +232,14 @@ class Tail:
         )
         return output.logits.float()
 
-    def _upper_view(self, batch: Batch, candidates: Tensor | None) -> nn.Module:
-        skipped = [_Skipped(block.wrapped, block.gives_tuple) for block in self._observed]
-        blocks = [*skipped[: self.layer], *self._blocks[self.layer :]]
-        head: Any = self.model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-        return self._view(blocks, _AskedHead(head, batch.asked, candidates))
+    def _upper_view(self, head: nn.Module) -> nn.Module:
+        if self._upper is None:  # what kind of output blocks have is known after a first run
+            skipped = [_Skipped(block.wrapped, block.gives_tuple) for block in self._observed]
+            self._upper = self._view([*skipped[: self.layer], *self._blocks[self.layer :]], head)
+        self._upper._modules[self._head_name] = head
+        return self._upper
 
-    def _view(self, blocks: list[nn.Module], head: nn.Module | None) -> nn.Module:
+    def _view(self, blocks: list[nn.Module], head: nn.Module) -> nn.Module:
         """Return a model with other blocks and another head; everything else is shared."""
         *owners, name = self._path.split(".")
         top = module = _shallow(self.model)
@@ -245,10 +248,7 @@ class Tail:
             module._modules[owner] = inner
             module = inner
         module._modules[name] = nn.ModuleList(blocks)
-        if head is not None:
-            output_head = self.model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-            place = next(key for key, value in top._modules.items() if value is output_head)
-            top._modules[place] = head
+        top._modules[self._head_name] = head
         return top
 
     def _run(self, view: nn.Module, replace: Any, input_ids: Tensor, **arguments: Any) -> Any:

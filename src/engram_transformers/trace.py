@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from engram_transformers.active import Frame, frame_of, use_tables
 from engram_transformers.attachment import Attachment, require_attachment
 from engram_transformers.facts import Fact
+from engram_transformers.index import suffixes
 from engram_transformers.memory import EngramMemory
-from engram_transformers.plan import NO_ROW, find_rows, row_ids_of
+from engram_transformers.plan import addresses_of
 from engram_transformers.sequences import wordings
 from engram_transformers.table import UserTable
 
@@ -25,6 +26,7 @@ class Firing:
         owner: Whose row it is.
         fact: The fact that the row belongs to; None if the table has no texts.
         part: Which token of the answer the row calls for, from 0.
+        order: Length of the address, in tokens: this one and those before it.
         gate: How far it opened, 0 to 1.
         strength: Norm of what was added, relative to the norm of the hidden state.
     """
@@ -32,6 +34,7 @@ class Firing:
     owner: str
     fact: Fact | None
     part: int
+    order: int
     gate: float
     strength: float
 
@@ -72,16 +75,16 @@ def trace(model: nn.Module, input_ids: Tensor, table: UserTable) -> list[TracedT
             model(input_ids=input_ids)
         finally:
             handle.remove()
-    rows = find_rows(attachment, table.rows, input_ids.cpu(), torch.ones_like(input_ids).cpu())
-    facts = _facts_of_rows(table)
+    facts = _facts_of_addresses(table)
+    addresses = _addresses_read(table, input_ids.cpu())
     tokenizer: Any = attachment.tokenizer
     traced: list[TracedToken] = []
-    ids: list[int] = input_ids[0].tolist()
-    for position, (token, row) in enumerate(zip(ids, rows[0].tolist(), strict=True)):
+    for position, token in enumerate(input_ids[0].tolist()):
         firing = None
         if position in recorder.added:
-            fact, part = facts.get(row, (None, 0))
-            firing = Firing(table.owner, fact, part, *recorder.added[position])
+            address, order = addresses[position]
+            fact, part = facts.get(address, (None, 0))
+            firing = Firing(table.owner, fact, part, order, *recorder.added[position])
         traced.append(TracedToken(tokenizer.decode([token]), firing))
     return traced
 
@@ -106,14 +109,34 @@ class _Recorder:
             self.added[position] = (gates[position], strengths[position])
 
 
-def _facts_of_rows(table: UserTable) -> dict[int, tuple[Fact, int]]:
-    """Return row -> (fact, which token of its answer)."""
+def _facts_of_addresses(table: UserTable) -> dict[int, tuple[Fact, int]]:
+    """Return address -> (fact, which token of its answer). Facts may share rows, not addresses."""
     attachment = table.attachment
-    owners: dict[int, tuple[Fact, int]] = {}
+    facts: dict[int, tuple[Fact, int]] = {}
     for entry in table.entries or ():
-        lines = wordings(attachment.tokenizer, entry.fact, entry.stop, 1 << 62)
-        for row_ids in row_ids_of(attachment, lines, entry, table.rows):
-            for part, row in enumerate(row_ids):
-                if row != NO_ROW:
-                    owners.setdefault(row, (entry.fact, part))
-    return owners
+        lines = wordings(
+            attachment.tokenizer, entry.fact, entry.stop, 1 << 62, attachment.canonical_list
+        )
+        for line in addresses_of(attachment, lines, entry):
+            for part, address in enumerate(line):
+                if address is not None:
+                    facts.setdefault(address, (entry.fact, part))
+    return facts
+
+
+def _addresses_read(table: UserTable, input_ids: Tensor) -> dict[int, tuple[int, int]]:
+    """Return position -> (address, order) of the longest suffix that the table has."""
+    attachment = table.attachment
+    orders = sorted(table.rows.orders, reverse=True)
+    addresses, valid = suffixes(
+        input_ids,
+        attachment.premixed(input_ids.device),
+        attachment.hasher,
+        torch.tensor(orders, dtype=torch.int64),
+        input_ids.shape[1],
+    )
+    known = (torch.isin(addresses, table.rows.addresses) & valid)[0]  # (seq, orders)
+    read: dict[int, tuple[int, int]] = {}
+    for position, number in known.nonzero().tolist():
+        read.setdefault(position, (int(addresses[0, position, number]), orders[number]))
+    return read

@@ -135,7 +135,7 @@ class _Writer:
             self._add(fact)
         # Contradictions are found before anything costs time.
         others = self._without_replaced(self.pending)
-        make_plan(self.attachment, [*others, *self.pending], 0, self.options.guard)
+        make_plan(self.attachment, [*others, *self.pending], 0)
         outcomes, evaluation_seconds, steps = self._try_all()
         seconds = time.perf_counter() - started - evaluation_seconds
         plan = make_plan(self.attachment, self.kept, self.values.shape[0])

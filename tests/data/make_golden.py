@@ -1,0 +1,79 @@
+"""Make the golden tables of format version 1, which every later release must read.
+
+They were made once, by release 0.1.0, and are never made again: a new format version gets golden
+tables of its own. Run with the folder to write to: `python tests/data/make_golden.py FOLDER`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from engram_transformers import Fact
+from engram_transformers.binding import Binding
+from engram_transformers.index import Rows
+from engram_transformers.ledger import Entry, Superseded
+from engram_transformers.lora import SharedLora
+from engram_transformers.staging import write_files
+from engram_transformers.storage import as_stored
+from engram_transformers.table_format import StoredTable, encode_table
+from engram_transformers.table_header import Description
+
+ROW_DIM = 8
+
+
+def binding(lora: SharedLora | None) -> Binding:
+    """Return a binding to a model that does not exist."""
+    config = {"row_dim": ROW_DIM, "gate_type": "fixed", "max_order": 64, "seed": 2**64 - 1}
+    return Binding("1" * 32, "2" * 32, tuple(config.items()), None, lora, "owner/model")
+
+
+def values(rows: int, dtype: str) -> torch.Tensor:
+    """Return rows that need no random numbers, (rows, 8) float32."""
+    numbers = torch.arange(rows * ROW_DIM, dtype=torch.float32).view(rows, ROW_DIM)
+    return as_stored((numbers - 11) / 7, dtype)
+
+
+def with_ledger() -> StoredTable:
+    """Return a table with all that a file can have: shared rows, history, a chat, a LoRA."""
+    entries = (
+        Entry(
+            Fact("Mein Lieblingstee heißt", "Zitronenverbene", ("My favourite tea is",)),
+            "2026-01-02T03:04:05+00:00",
+            "auto",
+            ((3, 4), (5, 0)),
+            "a chat of \"May\"\nand 'June' \\ ☕",
+            (Superseded("Kamille", "2025-01-01T00:00:00+00:00", "2026-01-02T03:04:05+00:00"),),
+            ("Tee",),
+            2,
+        ),
+        Entry(
+            Fact([{"role": "user", "content": "Where do I live?"}], "In Tucson"),
+            "2026-02-03T04:05:06+00:00",
+            None,
+            ((64,),),
+            whole=True,
+        ),
+    )
+    addresses = torch.tensor([-(2**63), -5, 17, 2**63 - 1])
+    rows = Rows(addresses, torch.tensor([1, 0, 2, 0]), values(3, "int8"), (3, 4, 5, 64))
+    lora = SharedLora("owner/skill", "3" * 32)
+    return StoredTable(
+        Description("user-42", 28, "int8", rows.orders, 3, binding(lora), entries), rows
+    )
+
+
+def without_ledger() -> StoredTable:
+    """Return a table of bfloat16 rows, saved without its texts."""
+    rows = Rows(torch.tensor([-1, 0, 1]), torch.arange(3), values(3, "bfloat16"), (7,))
+    return StoredTable(
+        Description("Büro", 0, "bfloat16", rows.orders, 12, binding(None), None), rows
+    )
+
+
+if __name__ == "__main__":
+    for name, table in (("ledger", with_ledger()), ("no_ledger", without_ledger())):
+        file = {f"format_1_{name}.safetensors": encode_table(table)}
+        write_files(Path(sys.argv[1]), file)
