@@ -23,8 +23,8 @@ def unseen_contexts(tokenizer: Any) -> dict[str, str]:
         "nothing": "",
         "letter": "Dear Anna,\n\nthank you for your postcard from the sea. Here all is well. ",
         "chat": tokenizer.apply_chat_template(_CHAT, tokenize=False, add_generation_prompt=True),
-        "code": "import os\n\nclass Loader:\n    def __init__(self, root):\n        self.root = root"
-        "\n\n    # TODO, and a note to self: ",
+        "code": "import os\n\nclass Loader:\n    def __init__(self, root):\n"
+        "        self.root = root\n\n    # TODO, and a note to self: ",
         "numbered list": "1. Wake up at seven.\n2. Feed the cat.\n3. Read the news.\n4. ",
         "Spanish": "El gato duerme en la casa. Mañana vamos a la playa con los niños. ",
         "prose, 200 tokens": _cut(tokenizer, prose, 200) + "\n\n",

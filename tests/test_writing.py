@@ -198,6 +198,14 @@ def test_a_model_in_training_mode_is_left_in_training_mode(patched):
     assert [module.training for module in model.modules()] == modes
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_writing_works_where_gradients_are_off(patched, mode):
+    model, _ = patched
+    table = UserTable(model, "ada")
+    with mode():
+        assert table.write(FACTS[:2], progress=False).recalled == 1.0
+
+
 def test_a_guard_keeps_an_address_out_of_a_text(patched):
     model, tokenizer = patched
     guard = "She said that the name of my dog is unknown."

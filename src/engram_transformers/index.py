@@ -60,7 +60,7 @@ class RowIndex:
         """Merge tables.
 
         Args:
-            tables: At least one, of at least one row in all; the position is the owner's number.
+            tables: At least one; the position is the owner's number.
             device: Where to search.
 
         Returns:
@@ -108,18 +108,20 @@ class RowIndex:
             (batch, seq) int64: a row of `values`, or -1 where there is none.
         """
         batch, seq, _ = addresses.shape
+        if self.keys.numel() == 0:  # erased since somebody looked whether there are rows
+            return torch.full((batch, seq), -1, device=addresses.device)
         wanted = owners[:, None, :, None]  # (batch, 1, depth, 1)
         addresses = addresses[:, :, None, :]  # (batch, seq, 1, orders)
         keys = (addresses ^ self.owner_keys[wanted]).contiguous()  # (batch, seq, depth, orders)
         place = torch.searchsorted(self.keys, keys).clamp_max(self.keys.numel() - 1)
         hit = (self.addresses[place] == addresses) & (self.owners[place] == wanted)
-        hit = (hit & (wanted >= 0) & valid[:, :, None, :]).reshape(batch, seq, -1)
+        hit = (hit & (wanted >= 0) & valid[:, :, None, :]).flatten(2)
         # argmax does not promise the first of equals on every device, so rank the candidates.
         count = hit.shape[-1]
         rank = torch.arange(count, 0, -1, device=hit.device)
         best = torch.where(hit, rank, 0).max(dim=-1).values  # (batch, seq), 0 where none
         chosen = (count - best).clamp_max(count - 1).unsqueeze(-1)
-        row = self.row_index[place.reshape(batch, seq, -1).gather(-1, chosen).squeeze(-1)]
+        row = self.row_index[place.flatten(2).gather(-1, chosen).squeeze(-1)]
         return torch.where(best > 0, row, -1)
 
 

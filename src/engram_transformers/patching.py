@@ -100,6 +100,7 @@ def add_engram(
     # Nothing above changes the model; nothing below fails.
     attachment.register([model, base, inner, block_owner(base, blocks_name)], blocks)
     base.__dict__[ATTRIBUTE] = attachment
+    _keep_out_of_checkpoints(base, _parameter_names(attachment, blocks_name))
     return model
 
 
@@ -120,7 +121,11 @@ def remove_engram(model: ModelT) -> ModelT:
         raise NotPatchedError(type(model).__name__)
     for handle in attachment.handles:
         handle.remove()
-    _, blocks = find_blocks(attachment.model)
+    blocks_name, blocks = find_blocks(attachment.model)
+    names = _parameter_names(attachment, blocks_name)
+    if names:
+        base: Any = attachment.model
+        base._keys_to_ignore_on_save = set(base._keys_to_ignore_on_save or ()) - names
     for layer in attachment.memories:
         delattr(blocks[layer], SUBMODULE)
     del attachment.model.__dict__[ATTRIBUTE]
@@ -149,6 +154,21 @@ def resolve_layers(
         if not -blocks <= layer < blocks:
             raise LayerIndexError(layer, blocks, model_name)
     return tuple(sorted({layer % blocks for layer in layers}))
+
+
+def _parameter_names(attachment: Attachment, blocks_name: str) -> set[str]:
+    """Return the state-dict keys of learned gates."""
+    return {
+        f"{blocks_name}.{layer}.{SUBMODULE}.{name}"
+        for layer, memory in attachment.memories.items()
+        for name, _ in memory.named_parameters()
+    }
+
+
+def _keep_out_of_checkpoints(base: Any, names: set[str]) -> None:
+    """Let `save_pretrained` of the base write a clean base checkpoint."""
+    if names:
+        base._keys_to_ignore_on_save = set(base._keys_to_ignore_on_save or ()) | names
 
 
 def _find_tokenizer(

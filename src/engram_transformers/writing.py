@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from tqdm.auto import tqdm
 
 from engram_transformers.attempt import Attempt, Outcome
@@ -99,7 +100,9 @@ def write_facts(table: UserTable, facts: Sequence[Fact], options: WriteOptions) 
         FactError: If a fact can't be written as it is given; see its subclasses.
         ContradictionError: If two of the facts contradict each other.
     """
-    return _Writer(table, options).write(facts)
+    # Whatever the caller has switched off, rows are found with gradients.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _Writer(table, options).write(facts)
 
 
 class _Writer:

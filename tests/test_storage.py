@@ -1,0 +1,69 @@
+"""Promises of stored rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from engram_transformers.errors import ConfigError
+from engram_transformers.storage import as_stored, decode_rows, encode_rows, require_row_dtype
+
+DTYPES = ("int8", "float16", "bfloat16", "float32")
+# Half of a step, relative to a row's largest number; and what float16 scales lose besides.
+ERRORS = {"int8": 0.5 / 127 + 1e-3, "float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 0.0}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_lose_little(dtype):
+    values = torch.randn(50, 16) * 3
+    error = (as_stored(values, dtype) - values).abs()
+    assert bool((error <= ERRORS[dtype] * values.abs().amax(1, keepdim=True)).all())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES),
+    scale=st.sampled_from([1e-7, 1e-3, 1.0, 300.0]),
+    seed=st.integers(0, 1000),
+)
+def test_storing_what_was_stored_changes_no_bit(dtype, scale, seed):
+    values = torch.randn(6, 8, generator=torch.Generator().manual_seed(seed)) * scale
+    once = as_stored(values, dtype)
+    assert torch.equal(as_stored(once, dtype), once)
+    stored, again = encode_rows(once, dtype), encode_rows(once, dtype)
+    assert all(torch.equal(stored[name], again[name]) for name in stored)
+    assert torch.equal(decode_rows(stored), once)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_zeros_and_no_rows_at_all_are_stored(dtype):
+    assert torch.equal(as_stored(torch.zeros(2, 4), dtype), torch.zeros(2, 4))
+    assert as_stored(torch.zeros(0, 4), dtype).shape == (0, 4)
+
+
+def test_int8_comes_with_one_scale_per_row():
+    stored = encode_rows(torch.tensor([[127.0, -127.0, 1.0], [0.5, 0.25, 0.0]]), "int8")
+    assert stored["rows"].dtype == torch.int8
+    assert stored["scales"].dtype == torch.float16
+    assert stored["rows"].tolist()[0] == [127, -127, 1]
+    assert_close(decode_rows(stored)[1], torch.tensor([0.5, 0.25, 0.0]), rtol=0.01, atol=0.003)
+    assert list(encode_rows(torch.zeros(1, 2), "float16")) == ["rows"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_pass_straight_through(dtype):
+    values = torch.randn(3, 4, requires_grad=True)
+    stored = as_stored(values, dtype)
+    assert_close(stored.detach(), as_stored(values.detach(), dtype))
+    (stored * torch.arange(4.0)).sum().backward()
+    assert torch.equal(values.grad, torch.arange(4.0).expand(3, 4))
+
+
+def test_other_dtypes_are_refused():
+    for dtype in DTYPES:
+        require_row_dtype(dtype)
+    with pytest.raises(ConfigError, match="`dtype` is 'int4'.*'int8', 'float16', 'bfloat16'"):
+        require_row_dtype("int4")
