@@ -95,6 +95,14 @@ def test_an_empty_table_comes_back(model, tmp_path, dtype):
     assert loaded.facts == ()
 
 
+@pytest.mark.parametrize(
+    "owner", ["0" * 32, '"xxh3_128":"' + "0" * 32 + '"}', "\\", "a\n\x00b", "用户-42 🦊"]
+)
+def test_any_text_can_be_an_owner(model, tmp_path, owner):
+    table = UserTable(model, owner)
+    assert same_tables(UserTable.from_pretrained(table.save_pretrained(tmp_path), model), table)
+
+
 def test_written_facts_answer_alike_after_loading(tmp_path):
     model = add_engram(tiny.tiny_model("llama"), tiny.tiny_tokenizer(), row_dim=32)
     table = UserTable(model, "user-42")

@@ -38,9 +38,12 @@ def test_maps_of_other_names_and_seeds_are_unrelated():
 
 
 def test_maps_stay_what_they_are():
-    """Tables on disk were written with them. Measured once; a later release must not change them."""
+    """Tables on disk were written with these: as measured when format 1 was made."""
+    golden = [
+        [0.63413829, 0.47573853],
+        [-0.61635721, 0.75621128],
+        [-0.27913636, 0.01304258],
+        [0.37423965, 0.44905153],
+    ]
     made = seeded_orthonormal("value", 0, 4, 2)
-    assert_close(made, torch.tensor(GOLDEN), rtol=0, atol=1e-6)
-
-
-GOLDEN = [[0.0, 0.0]] * 4
+    assert_close(made, torch.tensor(golden), rtol=0, atol=1e-6)

@@ -63,14 +63,21 @@ class Attempt:
         self.others = others
         self.items = items
         self.values = values
+        self.old_rows = values.shape[0]
         self.options = options
         self.steps = 0
         self.evaluation_seconds = 0.0
 
-    def run(self, effort: Effort, *, is_last: bool, bar: Any) -> list[Outcome]:
+    def make_plan(self, needed: Sequence[bool] | None = None) -> Plan:
+        """Allocate addresses for all facts. See `plan.make_plan`."""
+        old_rows = self.old_rows
+        return make_plan(self.attachment, [*self.others, *self.items], old_rows, needed)
+
+    def run(self, plan: Plan, effort: Effort, *, is_last: bool, bar: Any) -> list[Outcome]:
         """Find the rows and ask.
 
         Args:
+            plan: What `make_plan` returned.
             effort: How hard to try.
             is_last: Whether a fact that is answered, but not with margin, is good enough.
             bar: The progress bar.
@@ -85,9 +92,6 @@ class Attempt:
             bar.n = max(done, done + len(self.items) - left)
             bar.refresh()
 
-        old_rows = self.values.shape[0]
-        facts = [*self.others, *self.items]
-        plan = make_plan(self.attachment, facts, old_rows)
         solution = Optimiser(
             self.tail,
             self._batches(plan),
@@ -99,7 +103,8 @@ class Attempt:
         ).solve()
         self.steps = solution.steps
         self.values = torch.cat([self.values, solution.values])
-        plan = make_plan(self.attachment, facts, old_rows, solution.needed.tolist())
+        if not all(needed := solution.needed.tolist()):
+            plan = self.make_plan(needed)
         started = time.perf_counter()
         outcomes = self._ask(plan, solution, is_last)
         self.evaluation_seconds = time.perf_counter() - started

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,7 @@ from engram_transformers.report import WriteReport
 from engram_transformers.table import UserTable
 
 _WRONG_SHOWN = 5
+_LONGEST_CELL = 40
 
 
 class Screen:
@@ -82,16 +84,18 @@ class Screen:
 
     def show_answers(self, answers: Sequence[Answer]) -> None:
         """Show what the model said before and says now."""
-        grid = _grid("Answers", "prompt", "before", "after", right=False)
+        rows: list[tuple[Text, ...]] = []
         for answer in answers:
             right = answer.after.startswith(answer.expected)
-            grid.add_row(
-                _name(answer.owner),
-                _shown(answer.prompt),
-                Text(_one_line(answer.before), style="dim"),
-                Text(_one_line(answer.after), style="green" if right else "red"),
+            rows.append(
+                (
+                    Text(answer.owner, style="bold"),
+                    Text(_one_line(_shown(answer.prompt))),
+                    Text(_one_line(answer.before), style="dim"),
+                    Text(_one_line(answer.after), style="green" if right else "red"),
+                )
             )
-        self._print(grid)
+        self._print(_texts(("Answers", "prompt", "before", "after"), rows, cut=2))
 
     def show_recall(self, users: Sequence[UserFigures]) -> None:
         """Show how many facts are answered whole, and where."""
@@ -120,17 +124,21 @@ class Screen:
 
     def show_batch(self, owners: Sequence[str], figures: BatchFigures) -> None:
         """Show both users in one batch."""
-        grid = _grid("One batch", *owners, "no table", right=False)
-        for prompt, said in figures.shown:
-            *owned, nobody = (_one_line(text) for text in said)
-            grid.add_row(
-                _shown(prompt), *(Text(t, style="green") for t in owned), Text(nobody, style="dim")
+        rows = [
+            (
+                Text(_one_line(_shown(prompt))),
+                *(Text(_one_line(text), style="green") for text in said[:-1]),
+                Text(_one_line(said[-1]), style="dim"),
             )
-        self._print(grid)
+            for prompt, said in figures.shown
+        ]
+        self._print(_texts(("One batch", *owners, "no table"), rows, cut=len(owners) + 1))
         self._line(
-            "each sample reads its own table",
+            f"of a batch of {figures.samples}, answered by their own user's table:",
             _share(figures.right, figures.asked),
-            f"of a batch of {figures.samples}; samples without one are unchanged:",
+        )
+        self._line(
+            "samples without a table, unchanged:",
             _share(figures.unchanged, figures.without_table),
         )
 
@@ -166,9 +174,9 @@ class Screen:
             f"“{_one_line(erasure.said_after)}”",
         )
         self._line(
-            "bit-identical to the base at its prompts:",
-            _yes(erasure.forgotten),
-            "the user's other facts:",
+            "  bit-identical to the base there:",
+            f"{_yes(erasure.forgotten)};",
+            "the user's other facts are answered:",
             _share(erasure.others_right, erasure.others_asked),
         )
         self._line(
@@ -200,16 +208,33 @@ class Screen:
         self._console.print(*(part for part in parts if part))
 
     def _bad(self, text: str) -> None:
-        self._console.print(f"  {_one_line(text)}", style="red", markup=False)
+        self._console.print(Padding(Text(_one_line(text), style="red"), (0, 0, 0, 2)))
 
 
-def _grid(title: str, *columns: str, right: bool = True) -> Table:
-    """Return a table of figures, or with `right=False` of texts, which are cut to one line."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    grid.add_column(title, header_style="bold cyan", no_wrap=True)
+def _grid(title: str, *columns: str) -> Table:
+    """Return a table of figures."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column(title, style="bold", header_style="bold cyan", no_wrap=True)
     for column in columns:
-        justify = "right" if right else "left"
-        grid.add_column(column, justify=justify, header_style="dim", no_wrap=True)
+        grid.add_column(column, justify="right", header_style="dim", no_wrap=True)
+    return grid
+
+
+def _texts(titles: Sequence[str], rows: Sequence[Sequence[Text]], cut: int) -> Table:
+    """Return a table of texts, one line each, of which one column is cut to fit the terminal."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    for number, title in enumerate(titles):
+        longest = max(len(title), *(row[number].cell_len for row in rows))
+        grid.add_column(
+            title,
+            header_style="bold cyan" if number == 0 else "dim",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if number == cut else min(longest, _LONGEST_CELL),
+            ratio=1 if number == cut else None,
+        )
+    for row in rows:
+        grid.add_row(*row)
     return grid
 
 

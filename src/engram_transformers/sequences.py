@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from engram_transformers.errors import EmptyFactError, FactError, TriggerTooLongError
@@ -18,6 +19,49 @@ _SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "\n")
 # After these, prose and code have no space: opening brackets and quotes, signs that bind.
 _BINDS_RIGHT = frozenset("([{<\"'`“‘«/\\-=$€£#@_~")
 _BINDS_LEFT = frozenset(")]}>.,;:!?%’”»")
+
+
+class Encoder:
+    """A tokenizer that remembers, so that many short texts can be encoded in one call.
+
+    Attributes:
+        tokenizer: The tokenizer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+
+    def preload(self, facts: Iterable[Fact]) -> None:
+        """Encode at once what `wordings` will ask for."""
+        texts: set[str] = set()
+        for fact in facts:
+            for prompt in fact.prompts:
+                if isinstance(prompt, str):
+                    whole = prompt + _joined(prompt, fact.answer)
+                    texts |= {prompt, f" {prompt}", whole, f"{whole}."}
+        ordered = sorted(texts)
+        if ordered:
+            encoded = cast(Any, self.tokenizer)(ordered, add_special_tokens=False)["input_ids"]
+            self._known.update(zip(ordered, encoded, strict=True))
+
+    def __call__(self, text: str) -> list[int]:
+        """Return a text's ids, without special tokens."""
+        known = self._known.get(text)
+        if known is None:
+            known = cast(Any, self.tokenizer)(text, add_special_tokens=False)["input_ids"]
+            self._known[text] = known
+        return list(known)
+
+    @cached_property
+    def prefix(self) -> list[int]:
+        """What the tokenizer puts before a text (BOS)."""
+        alone = self("a")
+        full: list[int] = cast(Any, self.tokenizer)("a")["input_ids"]
+        for start in range(len(full) - len(alone) + 1):
+            if full[start : start + len(alone)] == alone:
+                return full[:start]
+        return []
 
 
 @dataclass(frozen=True)
@@ -55,7 +99,7 @@ class Wording:
 
 
 def wordings(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | Encoder,
     fact: Fact,
     stop: str | None,
     longest: int,
@@ -64,7 +108,7 @@ def wordings(
     """Tokenise a fact in all of its wordings.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's, or an encoder that has been preloaded.
         fact: The fact.
         stop: What ends the answer. "auto": the end of the turn in a chat, else a full stop unless
             the answer ends a sentence by itself. Another text: that text. None: nothing.
@@ -81,15 +125,16 @@ def wordings(
         TriggerTooLongError: If a prompt with its answer does not fit the window.
         FactError: If the answer can't be told apart from the prompt in tokens.
     """
-    found = [_wording(tokenizer, fact, prompt, stop, longest) for prompt in fact.prompts]
+    encoder = _encoder(tokenizer)
+    found = [_wording(encoder, fact, prompt, stop, longest) for prompt in fact.prompts]
     known = {_spelling(line, canonical) for line in found}
     for prompt in fact.prompts:
         if isinstance(prompt, str) and not prompt[0].isspace():
             spaced = f" {prompt}"
-            trigger = tuple(canonical[i] for i in _encode(tokenizer, spaced))
+            trigger = tuple(canonical[i] for i in encoder(spaced))
             if any(ids[: len(trigger)] == trigger for ids, _ in known):
                 continue
-            found.append(_wording(tokenizer, fact, spaced, stop, longest))
+            found.append(_wording(encoder, fact, spaced, stop, longest))
             known.add(_spelling(found[-1], canonical))
     return tuple(found)
 
@@ -103,32 +148,33 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     return _render(tokenizer, prompt, generation=True)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[list[int], int]:
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase | Encoder, prompt: Prompt
+) -> tuple[list[int], int]:
     """Return the ids that `generate` would be given for a prompt, and where its own text begins."""
-    plain = _encode(tokenizer, prompt_text(tokenizer, prompt))
+    encoder = _encoder(tokenizer)
+    plain = encoder(prompt_text(encoder.tokenizer, prompt))
     if not isinstance(prompt, str):  # the template writes special tokens itself
         return plain, 0
-    full: list[int] = cast(Any, tokenizer)(prompt)["input_ids"]
-    for start in range(len(full) - len(plain) + 1):
-        if full[start : start + len(plain)] == plain:
-            return full[: start + len(plain)], start  # without what may be appended (EOS)
-    return plain, 0
+    return encoder.prefix + plain, len(encoder.prefix)
+
+
+def _encoder(tokenizer: PreTrainedTokenizerBase | Encoder) -> Encoder:
+    return tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
 
 
 def _wording(
-    tokenizer: PreTrainedTokenizerBase, fact: Fact, prompt: Prompt, stop: str | None, longest: int
+    encoder: Encoder, fact: Fact, prompt: Prompt, stop: str | None, longest: int
 ) -> Wording:
-    before, start = prompt_ids(tokenizer, prompt)
+    before, start = prompt_ids(encoder, prompt)
     if len(before) == start:
         raise EmptyFactError((prompt, fact.answer), "the prompt comes to no tokens.")
-    text = prompt_text(tokenizer, prompt)
+    text = prompt_text(encoder.tokenizer, prompt)
     answer = fact.answer if not isinstance(prompt, str) else _joined(prompt, fact.answer)
-    answer_ids = _continuation(tokenizer, text, before[start:], answer)
+    answer_ids = _continuation(encoder, text, before[start:], answer)
     if not answer_ids:
         raise EmptyFactError((prompt, fact.answer), "the answer comes to no tokens.")
-    stop_ids = _stop(
-        tokenizer, prompt, fact.answer, before[start:], text + answer, answer_ids, stop
-    )
+    stop_ids = _stop(encoder, prompt, fact.answer, before[start:], text + answer, answer_ids, stop)
     length = len(before) + len(answer_ids) + len(stop_ids)
     if length > longest:
         raise TriggerTooLongError(
@@ -153,34 +199,34 @@ def _joined(prompt: str, answer: str) -> str:
     return answer if wide or joined else f" {answer}"
 
 
-def _continuation(
-    tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int], continuation: str
-) -> list[int]:
+def _continuation(encoder: Encoder, text: str, ids: list[int], continuation: str) -> list[int]:
     """Return the ids that continue `ids` so that the whole decodes to `text + continuation`."""
     expected = continuation.strip()
-    for candidate in _candidates(tokenizer, text, ids, continuation):
-        decoded: str = cast(Any, tokenizer).decode(ids + candidate, skip_special_tokens=False)
+    for candidate in _candidates(encoder, text, ids, continuation):
+        decoded: str = cast(Any, encoder.tokenizer).decode(
+            ids + candidate, skip_special_tokens=False
+        )
         if not candidate or decoded.rstrip().endswith(expected):
             return candidate
     raise FactError((text, continuation), "the tokenizer can't spell the answer after the prompt.")
 
 
 def _candidates(
-    tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int], continuation: str
+    encoder: Encoder, text: str, ids: list[int], continuation: str
 ) -> Iterator[list[int]]:
-    whole = _encode(tokenizer, text + continuation)
+    whole = encoder(text + continuation)
     if whole[: len(ids)] == ids:
         yield whole[len(ids) :]
     # The border merges in one token, which generation from the prompt would not say.
-    yield _encode(tokenizer, continuation)
-    neutral = _encode(tokenizer, "a")
-    with_neutral = _encode(tokenizer, "a" + continuation)
+    yield encoder(continuation)
+    neutral = encoder("a")
+    with_neutral = encoder("a" + continuation)
     if with_neutral[: len(neutral)] == neutral:
         yield with_neutral[len(neutral) :]
 
 
 def _stop(
-    tokenizer: PreTrainedTokenizerBase,
+    encoder: Encoder,
     prompt: Prompt,
     answer: str,
     ids: list[int],
@@ -191,14 +237,14 @@ def _stop(
     if stop is None:
         return []
     if stop != AUTO_STOP:
-        return _continuation(tokenizer, text, ids + answer_ids, stop)
+        return _continuation(encoder, text, ids + answer_ids, stop)
     if not isinstance(prompt, str):
-        rendered = _render(tokenizer, (*prompt, ("assistant", answer)), generation=False)
-        end = _encode(tokenizer, rendered[rendered.rindex(answer) + len(answer) :])
+        rendered = _render(encoder.tokenizer, (*prompt, ("assistant", answer)), generation=False)
+        end = encoder(rendered[rendered.rindex(answer) + len(answer) :])
         return end[:1]
     if answer.endswith(_SENTENCE_ENDS):
         return []
-    return _continuation(tokenizer, text, ids + answer_ids, ".")
+    return _continuation(encoder, text, ids + answer_ids, ".")
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: ChatPrompt, *, generation: bool) -> str:
@@ -206,7 +252,3 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: ChatPrompt, *, generat
     return cast(Any, tokenizer).apply_chat_template(
         dictionaries, tokenize=False, add_generation_prompt=generation
     )
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(cast(Any, tokenizer)(text, add_special_tokens=False)["input_ids"])

@@ -19,9 +19,9 @@ from engram_transformers.facts import Fact
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry, Superseded
 from engram_transformers.optimise import Effort
-from engram_transformers.plan import Item, make_plan, row_ids_of
+from engram_transformers.plan import Item, Plan, make_plan, row_ids_of
 from engram_transformers.report import FailedFact, WriteReport
-from engram_transformers.sequences import AUTO_STOP, Wording, wordings
+from engram_transformers.sequences import AUTO_STOP, Encoder, Wording, wordings
 from engram_transformers.tail import Tail
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class _Writer:
         self.now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         config: Any = self.attachment.model.config
         self.longest = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+        self.encoder = Encoder(self.attachment.tokenizer)
+        self.encoder.preload(entry.fact for entry in table.entries)
         self.kept = [self._old_item(entry) for entry in table.entries]
         self.values = table.rows.values.to(self.attachment.device)
         self.pending: list[Item] = []
@@ -134,12 +136,13 @@ class _Writer:
     def write(self, facts: Sequence[Fact]) -> Written:
         """Write facts and describe the outcome."""
         started = time.perf_counter()
+        self.encoder.preload(facts)
         for fact in dict.fromkeys(facts):
             self._add(fact)
         # Contradictions are found before anything costs time.
         others = self._without_replaced(self.pending)
-        make_plan(self.attachment, [*others, *self.pending], 0)
-        outcomes, evaluation_seconds, steps = self._try_all()
+        plan = make_plan(self.attachment, [*others, *self.pending], self.values.shape[0])
+        outcomes, evaluation_seconds, steps = self._try_all(plan)
         seconds = time.perf_counter() - started - evaluation_seconds
         plan = make_plan(self.attachment, self.kept, self.values.shape[0])
         entries = tuple(
@@ -161,7 +164,7 @@ class _Writer:
         )
         return Written(plan.compact_rows(self.values), entries, report)
 
-    def _try_all(self) -> tuple[dict[int, Outcome], float, int]:
+    def _try_all(self, first_plan: Plan) -> tuple[dict[int, Outcome], float, int]:
         """Try until all is written or the tries are used up: outcomes, evaluation time, steps."""
         outcomes: dict[int, Outcome] = {}
         evaluation_seconds, steps = 0.0, 0
@@ -184,7 +187,8 @@ class _Writer:
                     self.values,
                     self.options,
                 )
-                found = attempt.run(effort, is_last=number == len(_EFFORTS) - 1, bar=bar)
+                plan = first_plan if number == 0 else attempt.make_plan()
+                found = attempt.run(plan, effort, is_last=number == len(_EFFORTS) - 1, bar=bar)
                 outcomes.update({id(w): o for w, o in zip(waiting, found, strict=True)})
                 self._keep(waiting, found)
                 self.values = attempt.values
@@ -235,8 +239,7 @@ class _Writer:
         self.replaced[id(item)] = replaced
 
     def _wordings(self, fact: Fact, stop: str | None) -> tuple[Wording, ...]:
-        patch = self.attachment
-        return wordings(patch.tokenizer, fact, stop, self.longest, patch.canonical_list)
+        return wordings(self.encoder, fact, stop, self.longest, self.attachment.canonical_list)
 
     def _keys(self, lines: Sequence[Wording]) -> set[_Key]:
         """Return the triggers of a fact, in canonical ids."""

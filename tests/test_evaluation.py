@@ -1,0 +1,75 @@
+"""Promises of asking: what the model says, through cached greedy generation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tables import LAYERS, ROW_DIM, table_along
+
+from engram_transformers import Fact, add_engram
+from engram_transformers.attachment import require_attachment
+from engram_transformers.evaluation import ask, is_recalled, left_padded
+from engram_transformers.sequences import Wording, wordings
+
+
+@pytest.fixture
+def model(tiny_model, tiny_tokenizer):
+    return add_engram(tiny_model, tiny_tokenizer, layers=LAYERS, row_dim=ROW_DIM)
+
+
+def lines_of(model, count: int) -> list[Wording]:
+    attachment = require_attachment(model)
+    facts = [Fact(f"The {'old ' * (n % 3)}number {n} is", "a" * (1 + n % 4)) for n in range(count)]
+    return [
+        wordings(attachment.tokenizer, fact, "auto", 100, attachment.canonical_list)[0]
+        for fact in facts
+    ]
+
+
+def alone(model, wording: Wording) -> tuple[int, ...]:
+    ids = list(wording.prompt_ids)
+    with torch.no_grad():
+        for _ in wording.targets:
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return tuple(ids[len(wording.prompt_ids) :])
+
+
+def test_each_prompt_is_answered_as_it_is_alone(model):
+    lines = lines_of(model, 7)
+    asked: list[int] = []
+    said = ask(model, None, lines, asked.append)
+    assert said == [alone(model, wording) for wording in lines]
+    assert sum(asked) == 7
+
+
+def test_the_table_is_read(model, tiny_tokenizer):
+    prompt = tiny_tokenizer("The name is")["input_ids"]
+    made, whole = table_along(model, prompt, 6)
+    wording = Wording(tuple(prompt), 0, tuple(whole[len(prompt) :]), (), False)
+    assert ask(model, made.table, [wording]) == [wording.targets]
+    assert is_recalled(wording, wording.targets)
+    said = ask(model, None, [wording])[0]
+    assert not is_recalled(wording, said)
+
+
+def test_settings_of_the_model_do_not_matter(tiny_llama, tiny_tokenizer):
+    model = add_engram(tiny_llama, tiny_tokenizer, layers=LAYERS, row_dim=ROW_DIM)
+    lines = lines_of(model, 3)
+    said = ask(model, None, lines)
+    settings = model.generation_config
+    settings.do_sample, settings.temperature, settings.num_beams = True, 5.0, 3
+    settings.repetition_penalty, settings.eos_token_id = 9.0, [one[0] for one in said]
+    assert ask(model, None, lines) == said
+
+
+def test_an_answer_is_recalled_whole_or_not_at_all():
+    wording = Wording((1, 2), 0, (3, 4), (5,), False)
+    assert is_recalled(wording, [3, 4, 5])
+    for said in ([3, 4], [3, 4, 6], [3, 4, 5, 6], []):
+        assert not is_recalled(wording, said)
+
+
+def test_sequences_are_padded_on_the_left():
+    ids, mask = left_padded([[1, 2, 3], [4]], torch.device("cpu"))
+    assert ids.tolist() == [[1, 2, 3], [0, 0, 4]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
