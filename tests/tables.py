@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engram_transformers import Fact
 from engram_transformers.active import use_tables
 from engram_transformers.attachment import require_attachment
 from engram_transformers.binding import Binding
 from engram_transformers.index import Rows
+from engram_transformers.ledger import Entry
+from engram_transformers.plan import Item, make_plan
+from engram_transformers.sequences import wordings
 from engram_transformers.storage import as_stored
 from engram_transformers.table import UserTable
 
@@ -89,6 +94,28 @@ def make_table(
         attachment, owner, layer, dtype, Binding.of(attachment), rows, (), seed
     )
     return Synthetic(table, numbers, values)
+
+
+def table_of_facts(model: Any, facts: Sequence[Fact], *, seed: int = 0) -> UserTable:
+    """Return a table with a ledger: made-up rows, at the addresses that a write would choose."""
+    attachment = require_attachment(model)
+    canonical_ids = attachment.canonical_list
+    items: list[Item] = []
+    for fact in facts:
+        lines = wordings(attachment.tokenizer, fact, "auto", 10_000, canonical_ids)
+        entry = Entry(fact, "2026-01-01T00:00:00+00:00", "auto", ())
+        items.append(Item(entry, lines, None, own_stop=True))
+    plan = make_plan(attachment, items, 0)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(plan.new_rows, attachment.config.row_dim, generator=generator)
+    entries = tuple(
+        dataclasses.replace(item.entry, orders=tuple(orders))
+        for item, orders in zip(items, plan.orders, strict=True)
+    )
+    layer = max(attachment.memories)
+    rows = plan.compact_rows(as_stored(values, "int8"))
+    binding = Binding.of(attachment)
+    return UserTable._restore(attachment, "ann", layer, "int8", binding, rows, entries, 7)
 
 
 def frequent_ngrams(model: Any, seed: int = 0) -> list[NGram]:

@@ -58,7 +58,9 @@ def test_settings_of_the_model_do_not_matter(tiny_llama, tiny_tokenizer):
     said = ask(model, None, lines)
     settings = model.generation_config
     settings.do_sample, settings.temperature, settings.num_beams = True, 5.0, 3
-    settings.repetition_penalty, settings.eos_token_id = 9.0, [one[0] for one in said]
+    settings.repetition_penalty, settings.return_dict_in_generate = 9.0, True
+    # What ends a chat is the model's end of text: it must be said, and end nothing.
+    settings.eos_token_id = [one[0] for one in said]
     assert ask(model, None, lines) == said
 
 

@@ -125,14 +125,14 @@ def test_paraphrases_lead_to_the_same_rows(patched):
     assert both.rows.addresses.numel() > plain.rows.addresses.numel()
 
 
-def test_a_chat_is_answered_through_the_template_and_ends_its_turn(patched):
+def test_a_chat_is_answered_through_the_template(patched):
     model, tokenizer = patched
     question = [{"role": "user", "content": "Where do I live?"}]
     table = UserTable(model, "ada")
     report = table.write([*question, {"role": "assistant", "content": "In Malmö."}], progress=False)
     assert report.recalled == 1.0
     text = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-    assert say(model, tokenizer, table, text).startswith("In Malmö.<|im_end|>")
+    assert say(model, tokenizer, table, text).startswith("In Malmö.")
 
 
 def test_the_same_trigger_again_replaces_and_keeps_history(written):

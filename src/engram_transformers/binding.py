@@ -8,7 +8,7 @@ from typing import Any
 from engram_transformers.attachment import Attachment
 from engram_transformers.errors import TableMismatchError
 from engram_transformers.fingerprint import adapter_fingerprint
-from engram_transformers.lora import SharedLora
+from engram_transformers.lora import SharedLora, public_name
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Binding:
             attached = attachment.shared_lora
             known = attached is not None and attached.fingerprint == fingerprint
             lora = attached if known else SharedLora("", fingerprint)
-        name = str(getattr(attachment.model, "name_or_path", "") or type(attachment.model).__name__)
+        name = public_name(getattr(attachment.model, "name_or_path", ""))
         return cls(
             attachment.model_fingerprint(),
             attachment.tokenizer_fingerprint,
             tuple(attachment.config.row_fields().items()),
             attachment.gate_fingerprint(),
             lora,
-            name,
+            name or type(attachment.model).__name__,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def _add_write(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--stop",
         default="auto",
-        help='what ends an answer: "auto" (a full stop, or the end of the turn), "none" or a text',
+        help='what ends an answer: "auto" (a full stop), "none" or a text',
     )
     parser.add_argument("--source", help="where the facts come from; kept in the table")
     parser.set_defaults(run=table_commands.write, parser=parser)

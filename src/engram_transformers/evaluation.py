@@ -58,20 +58,22 @@ def is_recalled(wording: Wording, said: Sequence[int]) -> bool:
 
 
 def _generate(model: Any, wordings: Sequence[Wording]) -> list[tuple[int, ...]]:
-    device = model.get_input_embeddings().weight.device
-    ids, mask = left_padded([wording.prompt_ids for wording in wordings], device)
-    longest = max(len(wording.targets) for wording in wordings)
-    # Neither sampling nor penalties nor an early end, whatever the model's own settings are.
+    embeddings = model.get_input_embeddings().weight
+    ids, mask = left_padded([wording.prompt_ids for wording in wordings], embeddings.device)
+    # Neither sampling nor penalties nor an early end, whatever the model's own settings are: what
+    # is None here would be taken from those. Ids end at the vocabulary's size, so this end of text
+    # never comes, and the real one, which chat answers close with, is a token like any other.
     settings = GenerationConfig(
-        max_new_tokens=longest,
-        min_new_tokens=longest,
+        max_new_tokens=max(len(wording.targets) for wording in wordings),
         do_sample=False,
         num_beams=1,
+        num_return_sequences=1,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
         pad_token_id=0,
-        eos_token_id=None,
+        eos_token_id=embeddings.shape[0],
         use_cache=True,
+        return_dict_in_generate=False,
     )
     output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
     generated: list[list[int]] = output[:, ids.shape[1] :].tolist()

@@ -27,7 +27,8 @@ class SharedLora:
     """An adapter that rows were written with.
 
     Attributes:
-        reference: The folder or repository it was loaded from, "" if PEFT was used directly.
+        reference: The repository or the folder's name it was loaded from, "" if PEFT was used
+            directly.
         fingerprint: Of its weights.
     """
 
@@ -81,7 +82,7 @@ def attach_shared_lora(model: ModelT, adapter: str | Path) -> ModelT:
         _drop(base)
         raise SharedLoraError(f"{adapter} has no weights that fit {type(base).__name__}.")
     attachment = find_attachment(model)
-    shared = SharedLora(str(adapter), fingerprint)
+    shared = SharedLora(public_name(adapter), fingerprint)
     if attachment is not None:
         attachment.shared_lora = shared
     base.__dict__["_engram_shared_lora"] = shared
@@ -112,6 +113,12 @@ def detach_shared_lora(model: ModelT) -> ModelT:
     return model
 
 
+def public_name(source: object) -> str:
+    """Return a name that can be published: of a folder its last part, of a repository its id."""
+    name = str(source)
+    return Path(name).resolve().name if name and Path(name).exists() else name
+
+
 def require_rewritten(table: UserTable, adapter: str | Path) -> None:
     """Raise unless a table may be recorded as written with an adapter: it has no rows yet."""
     if table.has_rows:
@@ -128,8 +135,9 @@ def _require_adapter(adapter: str) -> None:
         config: Any = PeftConfig.from_pretrained(adapter)
     except Exception as error:  # whatever PEFT or the Hub client raises
         raise SharedLoraError(f"{adapter} is not a PEFT adapter: {error}") from error
-    if str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
-        raise SharedLoraError(f"{adapter} is a {config.peft_type} adapter, not a LoRA.")
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
+    if kind != "LORA":
+        raise SharedLoraError(f"{adapter} is a {kind} adapter, not a LoRA.")
 
 
 def _drop(base: Any) -> None:

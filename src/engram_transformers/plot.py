@@ -57,7 +57,7 @@ def plot_traces(
     rows: Any = figure.subplots(len(traces), 1, squeeze=False)[:, 0]
     strengths = [t.firing.strength for _, tokens in traces for t in tokens if t.firing is not None]
     for axes, (heading, tokens) in zip(rows, traces, strict=True):
-        _draw(axes, heading, tokens, longest, max(1.0, *strengths))
+        _draw(axes, heading, tokens, longest, max([1.0, *strengths]))
     data = io.BytesIO()
     figure.savefig(data, format=target.suffix.lower().removeprefix("."), dpi=160)
     write_files(target.parent, {target.name: data.getvalue()})

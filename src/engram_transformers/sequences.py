@@ -110,8 +110,11 @@ def wordings(
     Args:
         tokenizer: The model's, or an encoder that has been preloaded.
         fact: The fact.
-        stop: What ends the answer. "auto": the end of the turn in a chat, else a full stop unless
-            the answer ends a sentence by itself. Another text: that text. None: nothing.
+        stop: What ends the answer. "auto": a full stop, unless the answer ends a sentence by
+            itself. Another text: that text. None: nothing. (The end of a chat's turn is no good
+            stop: among the directions that a row can push to, special tokens look alike, and
+            the cosine of SmolLM2's <|im_start|> and
+            <|im_end|> is 0.99.)
         longest: The model's context window, in tokens.
         canonical: Token id -> canonical id.
 
@@ -174,7 +177,7 @@ def _wording(
     answer_ids = _continuation(encoder, text, before[start:], answer)
     if not answer_ids:
         raise EmptyFactError((prompt, fact.answer), "the answer comes to no tokens.")
-    stop_ids = _stop(encoder, prompt, fact.answer, before[start:], text + answer, answer_ids, stop)
+    stop_ids = _stop(encoder, fact.answer, before[start:], text + answer, answer_ids, stop)
     length = len(before) + len(answer_ids) + len(stop_ids)
     if length > longest:
         raise TriggerTooLongError(
@@ -227,7 +230,6 @@ def _candidates(
 
 def _stop(
     encoder: Encoder,
-    prompt: Prompt,
     answer: str,
     ids: list[int],
     text: str,
@@ -238,10 +240,6 @@ def _stop(
         return []
     if stop != AUTO_STOP:
         return _continuation(encoder, text, ids + answer_ids, stop)
-    if not isinstance(prompt, str):
-        rendered = _render(encoder.tokenizer, (*prompt, ("assistant", answer)), generation=False)
-        end = encoder(rendered[rendered.rindex(answer) + len(answer) :])
-        return end[:1]
     if answer.endswith(_SENTENCE_ENDS):
         return []
     return _continuation(encoder, text, ids + answer_ids, ".")

@@ -204,9 +204,8 @@ class UserTable:
         Args:
             facts: `Fact` objects, (prompt, answer) pairs, dictionaries, or chats that end with the
                 assistant's answer; one or many.
-            stop: What ends an answer: "auto" is the end of the turn in a chat and a full stop in
-                text, unless the answer ends a sentence by itself; a text is taken as it is; None
-                writes no end.
+            stop: What ends an answer: "auto" is a full stop, unless the answer ends a sentence by
+                itself; a text is taken as it is; None writes no end.
             min_order: Shortest suffix of a trigger, in tokens, that may become an address.
             context: "shortest" addresses by the shortest suffix that is unambiguous in the table,
                 "full" by the whole trigger, up to the configuration's `max_order`.

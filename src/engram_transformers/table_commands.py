@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from engram_transformers.continuation import continuations, first_sentence
-from engram_transformers.errors import FactsFileError
+from engram_transformers.errors import FactsFileError, PretrainedModelError
 from engram_transformers.facts import Fact, Prompt
 from engram_transformers.facts_file import parse_facts
 from engram_transformers.files import read_table
@@ -148,7 +148,13 @@ def _load(name: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
 def _load_for(stored: StoredTable, name: str | None) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """Load the model that a table was written for, with memories like those, and its LoRA."""
     description = stored.description
-    model, tokenizer = _load(name or description.binding.model_name)
+    try:
+        model, tokenizer = _load(name or description.binding.model_name)
+    except PretrainedModelError as error:
+        if name is not None:
+            raise
+        advice = "The table was written for this model. If it is in a folder, give --model FOLDER."
+        raise PretrainedModelError(error.name, error.attempts, advice) from error
     if description.binding.lora is not None and description.binding.lora.reference:
         attach_shared_lora(model, description.binding.lora.reference)
     add_engram(model, tokenizer, layers=description.layer, **dict(description.binding.config))
