@@ -78,7 +78,7 @@ def make_table(
     keys = list(dict.fromkeys(ngrams))
     count = min(distinct_rows or len(keys), len(keys))
     numbers = {key: i % count for i, key in enumerate(keys)}
-    # A row depends on its number alone, so that a longer list of n-grams keeps the first ones' rows.
+    # A row depends on its number alone, so that a longer list of n-grams keeps its rows.
     draws = [torch.Generator().manual_seed(1_000_000 * seed + row) for row in range(count)]
     values = torch.stack([torch.randn(attachment.config.row_dim, generator=g) for g in draws])
     values = as_stored(values * scale, dtype)
@@ -134,7 +134,9 @@ def _frequent_ngrams(canonical: NGram, seed: int) -> list[NGram]:
     return found
 
 
-def suffixes_of(model: Any, ids: Sequence[int], positions: Sequence[int], order: int) -> list[NGram]:
+def suffixes_of(
+    model: Any, ids: Sequence[int], positions: Sequence[int], order: int
+) -> list[NGram]:
     """Return the canonical n-grams of one order that end at some positions of a sequence."""
     whole = canonical(model, ids)
     return [whole[p - order + 1 : p + 1] for p in positions if p - order + 1 >= 0]

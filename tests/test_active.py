@@ -1,4 +1,4 @@
-"""Promises of `use_tables` that the contract tests do not make: what it takes, and what it keeps."""
+"""Promises of `use_tables` beside those of the contract: what it takes and what it keeps."""
 
 from __future__ import annotations
 
@@ -65,9 +65,12 @@ def test_no_tables_for_no_samples_is_refused(model):
 
 
 def test_a_batch_of_nothing_is_refused_where_samples_have_tables(model):
-    with use_tables(model, [table_of(model)] * 2), torch.no_grad():
-        with pytest.raises(TableCountError, match="2 sample.*the batch has 0"):
-            model(IDS[:0])
+    with (
+        use_tables(model, [table_of(model)] * 2),
+        torch.no_grad(),
+        pytest.raises(TableCountError, match=r"2 sample.*the batch has 0"),
+    ):
+        model(IDS[:0])
 
 
 def test_frames_are_per_model(model, tiny_tokenizer):

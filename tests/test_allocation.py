@@ -108,7 +108,7 @@ def test_a_guard_with_the_whole_trigger_is_refused():
 
 
 def test_one_trigger_with_two_answers_is_refused():
-    with pytest.raises(ContradictionError, match="has the same trigger.*another answer") as seen:
+    with pytest.raises(ContradictionError, match=r"has the same trigger.*another answer") as seen:
         allocate([line([1, 2], [9], 0), line([1, 2], [8], 1)], 64)
     assert seen.value.fact in (((1, 2), (9,)), ((1, 2), (8,)))
 
@@ -164,7 +164,9 @@ def test_every_fact_is_answered_with_all_others_in_the_table(triggers, data):
             one.canonical[: p + 1] == other.canonical[: p + 1]
             and one.next_ids[p] != other.next_ids[p]
             for one, other in itertools.permutations(lines, 2)
-            for p in range(max(one.first, other.first), min(len(one.canonical), len(other.canonical)))
+            for p in range(
+                max(one.first, other.first), min(len(one.canonical), len(other.canonical))
+            )
         )
         assume(False)
     for one in lines:

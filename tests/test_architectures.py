@@ -67,7 +67,9 @@ def test_a_model_without_a_head_is_refused():
 
 
 def test_what_is_no_module_is_refused():
-    with pytest.raises(UnsupportedModelError, match="'str' is not supported: it is not a torch mod"):
+    with pytest.raises(
+        UnsupportedModelError, match="'str' is not supported: it is not a torch mod"
+    ):
         add_engram("a name")  # pyright: ignore
 
 
@@ -77,7 +79,9 @@ def test_a_list_of_blocks_that_is_not_clear_is_refused(tiny_llama, change, count
         tiny_llama.model.more = nn.ModuleList(nn.Linear(1, 1) for _ in range(tiny.BLOCKS))
     else:
         tiny_llama.model.layers = tiny_llama.model.layers[:-1]
-    refused(tiny_llama, rf"{count} lists of {tiny.BLOCKS} modules were found where one was expected")
+    refused(
+        tiny_llama, rf"{count} lists of {tiny.BLOCKS} modules were found where one was expected"
+    )
 
 
 def test_lists_within_blocks_are_not_taken_for_the_blocks(tiny_llama):

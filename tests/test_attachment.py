@@ -43,9 +43,12 @@ def test_a_patch_is_found_through_wrappers(model):
     assert find_attachment(nn.Linear(1, 1)) is None
     with pytest.raises(NotPatchedError, match="Linear has no engram memories"):
         require_attachment(nn.Linear(1, 1))
-    with use_tables(wrapped, make_table(model, [canonical(model, [21])]).table):
-        with watching(model) as reads, torch.no_grad():
-            wrapped(IDS)
+    with (
+        use_tables(wrapped, make_table(model, [canonical(model, [21])]).table),
+        watching(model) as reads,
+        torch.no_grad(),
+    ):
+        wrapped(IDS)
     assert reads.found[0].tolist() == [[False, True, False, False]]
 
 
@@ -90,18 +93,22 @@ def test_continuous_batching_is_refused(model, table):
     """Its paged cache is passed with `write_index`; the history can't follow it yet."""
     attachment = require_attachment(model)
     arguments = {"input_ids": IDS, "write_index": [torch.tensor([0])]}
-    with use_tables(model, table):
-        with pytest.raises(UnsupportedCacheError, match="continuous batching is not supported yet"):
-            attachment.before_model(model, (), arguments)
+    with (
+        use_tables(model, table),
+        pytest.raises(UnsupportedCacheError, match="continuous batching is not supported yet"),
+    ):
+        attachment.before_model(model, (), arguments)
     assert current_call(attachment) is None
 
 
 def test_a_tuple_of_keys_and_values_is_refused(model, table):
     attachment = require_attachment(model)
     arguments = {"input_ids": IDS, "past_key_values": ((torch.zeros(1), torch.zeros(1)),)}
-    with use_tables(model, table):
-        with pytest.raises(UnsupportedCacheError, match="cache of type tuple"):
-            attachment.before_model(model, (), arguments)
+    with (
+        use_tables(model, table),
+        pytest.raises(UnsupportedCacheError, match="cache of type tuple"),
+    ):
+        attachment.before_model(model, (), arguments)
     assert current_call(attachment) is None
 
 
@@ -124,8 +131,10 @@ def test_evaluation_mode_lasts_for_the_block_and_each_module_gets_its_mode_back(
     model.train()
     model.model.layers[0].eval()
     modes = [module.training for module in model.modules()]
-    with pytest.raises(KeyError), require_attachment(model).evaluating():
+    with require_attachment(model).evaluating():
         assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(KeyError), require_attachment(model).evaluating():
         raise KeyError
     assert [module.training for module in model.modules()] == modes
 

@@ -1,4 +1,4 @@
-"""Promises of bindings: a table is read by the model it was written for, or refused with reasons."""
+"""Promises of bindings: a table fits the model it was written for, or is refused with reasons."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_inject_layers_is_another_name_for_layers():
 
 
 def test_unknown_fields_are_all_named():
-    with pytest.raises(ConfigFieldError, match="Unknown.*: gate, rows. Known: layers, row_dim"):
+    with pytest.raises(ConfigFieldError, match=r"Unknown.*: gate, rows. Known: layers, row_dim"):
         EngramConfig.from_fields(None, {"rows": 3, "gate": 1, "seed": 2})
 
 

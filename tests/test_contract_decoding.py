@@ -185,7 +185,7 @@ def test_generate_with_chunked_prefill_says_the_same(model, prompt):
 def test_a_cache_reused_for_the_next_turn_keeps_the_history(model, prompt, tokenizer):
     made, first = table_along(model, prompt, 6)
     question = tokenizer(" And her sister's")["input_ids"]
-    second, whole = table_along(model, first + question, 8, seed=5)
+    second, _ = table_along(model, first + question, 8, seed=5)
     cache = DynamicCache(config=model.config)
     with use_tables(model, [[made.table, second.table]]):
         expected = generate(model, prompt, max_new_tokens=6, use_cache=False)
@@ -245,7 +245,7 @@ def test_padded_forwards_read_nothing_at_padding(model, tokenizer, side):
 def test_packed_sequences_do_not_read_across_their_borders(llama, tokenizer):
     made = frequent(llama)
     parts = [tokenizer(text)["input_ids"] for text in PROMPTS]
-    packed = torch.tensor([sum(parts, [])])
+    packed = torch.tensor([[token for part in parts for token in part]])
     positions = torch.tensor([[i for part in parts for i in range(len(part))]])
     with use_tables(llama, made.table), watching(llama) as reads, torch.no_grad():
         llama(packed, position_ids=positions, use_cache=False)
@@ -334,9 +334,12 @@ def test_a_cache_filled_before_add_engram_is_refused(tiny_model, tokenizer, prom
         tiny_model(torch.tensor([prompt]), past_key_values=cache)
     model = add_engram(tiny_model, tokenizer, layers=LAYERS, row_dim=ROW_DIM)
     made = frequent(model)
-    with use_tables(model, made.table), torch.no_grad():
-        with pytest.raises(CacheHistoryError, match=rf"holds {len(prompt)} tokens.* saw 0") as seen:
-            model(torch.tensor([[5]]), past_key_values=cache)
+    with (
+        use_tables(model, made.table),
+        torch.no_grad(),
+        pytest.raises(CacheHistoryError, match=rf"holds {len(prompt)} tokens.* saw 0") as seen,
+    ):
+        model(torch.tensor([[5]]), past_key_values=cache)
     assert (seen.value.cached, seen.value.seen) == (len(prompt), 0)
     with torch.no_grad():
         model(torch.tensor([[5]]), past_key_values=cache)  # without tables nobody needs to know
@@ -348,9 +351,12 @@ def test_a_static_cache_filled_before_add_engram_is_refused(tiny_llama, tokenize
         tiny_llama(torch.tensor([prompt]), past_key_values=cache)
     model = add_engram(tiny_llama, tokenizer, layers=LAYERS, row_dim=ROW_DIM)
     made = frequent(model)
-    with use_tables(model, made.table), torch.no_grad():
-        with pytest.raises(CacheHistoryError, match=rf"holds {len(prompt)} tokens"):
-            model(torch.tensor([[5]]), past_key_values=cache)
+    with (
+        use_tables(model, made.table),
+        torch.no_grad(),
+        pytest.raises(CacheHistoryError, match=rf"holds {len(prompt)} tokens"),
+    ):
+        model(torch.tensor([[5]]), past_key_values=cache)
 
 
 def test_a_cache_of_another_batch_size_is_refused(llama, prompt):

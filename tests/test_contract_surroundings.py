@@ -419,10 +419,10 @@ def test_rows_written_with_a_shared_lora_need_it(tokenizer, ids, adapter, before
     fired = logits_of(model, ids, made.table)
     detach_shared_lora(model)
     assert torch.equal(logits_of(model, ids), base)
-    with pytest.raises(TableMismatchError, match="written with the shared LoRA.*not attached"):
+    with pytest.raises(TableMismatchError, match=r"written with the shared LoRA.*not attached"):
         logits_of(model, ids, made.table)
     attach_shared_lora(model, adapter("llama", 1))
-    with pytest.raises(TableMismatchError, match="written with the shared LoRA.*attached is"):
+    with pytest.raises(TableMismatchError, match=r"written with the shared LoRA.*attached is"):
         logits_of(model, ids, made.table)
     detach_shared_lora(model)
     attach_shared_lora(model, folder)

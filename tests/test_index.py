@@ -45,9 +45,7 @@ def read(index: RowIndex, window: Tensor, last: int, owners: list[list[int]]) ->
 @st.composite
 def batches(draw: st.DrawFn):
     batch, seq = draw(st.integers(1, 4)), draw(st.integers(1, 14))
-    ids = [
-        [draw(st.integers(0, VOCAB - 1)) for _ in range(seq)] for _ in range(batch)
-    ]
+    ids = [[draw(st.integers(0, VOCAB - 1)) for _ in range(seq)] for _ in range(batch)]
     kind = draw(st.sampled_from(["none", "left", "right", "packed"]))
     mask, positions = None, None
     if kind in ("left", "right"):
@@ -86,9 +84,7 @@ def test_finding_rows_equals_the_plain_python_reader(batch, owned, data):
     for b, line in enumerate(ids):
         known = [t if mask is None or mask[b][s] else None for s, t in enumerate(line)]
         starts = [] if positions is None else [s for s, p in enumerate(positions[b]) if p == 0]
-        stack = [
-            {key: (n, row) for key, row in owned[n].items()} for n in owners[b] if n >= 0
-        ]
+        stack = [{key: (n, row) for key, row in owned[n].items()} for n in owners[b] if n >= 0]
         expected = rows_read(known, stack, starts)
         assert seen[b] == expected[len(expected) - last :]
 

@@ -38,7 +38,9 @@ def trace_of(model: Any) -> list[Any]:
     ]
 
 
-def refused(model: Any, tokenizer: Any, error: type[Exception], message: str, **options: Any) -> Any:
+def refused(
+    model: Any, tokenizer: Any, error: type[Exception], message: str, **options: Any
+) -> Any:
     """Check that a call is refused, and that the model is as it was."""
     ids = torch.tensor([[5, 6, 7]])
     trace = trace_of(model)
@@ -160,7 +162,9 @@ def test_the_tokenizer_is_found_where_the_model_came_from(tiny_llama, tiny_token
     refused(tiny_llama, None, TokenizerMismatchError, "none could be loaded from ''.*Pass the mod")
     tiny_llama.save_pretrained(tmp_path)
     loaded = type(tiny_llama).from_pretrained(tmp_path)
-    refused(loaded, None, TokenizerMismatchError, "No tokenizer was given, and none could be loaded")
+    refused(
+        loaded, None, TokenizerMismatchError, "No tokenizer was given, and none could be loaded"
+    )
     tiny_tokenizer.save_pretrained(tmp_path)
     attachment = require_attachment(add_engram(loaded))
     assert len(attachment.tokenizer) == len(tiny_tokenizer)

@@ -65,5 +65,5 @@ def test_gradients_pass_straight_through(dtype):
 def test_other_dtypes_are_refused():
     for dtype in DTYPES:
         require_row_dtype(dtype)
-    with pytest.raises(ConfigError, match="`dtype` is 'int4'.*'int8', 'float16', 'bfloat16'"):
+    with pytest.raises(ConfigError, match=r"`dtype` is 'int4'.*'int8', 'float16', 'bfloat16'"):
         require_row_dtype("int4")

@@ -18,7 +18,6 @@ from engram_transformers.errors import (
     NotPatchedError,
 )
 
-
 CHAT = (("user", "Which tea does she like?"),)
 FACTS = [
     Fact("My dog is called", "Pepper"),
@@ -80,7 +79,7 @@ def test_a_layer_without_a_memory_is_refused(model, layer):
 
 @pytest.mark.parametrize("owner", ["", "  ", None, 5])
 def test_an_owner_without_a_name_is_refused(model, owner):
-    with pytest.raises(ConfigError, match="`owner` is .*, but must be a name"):
+    with pytest.raises(ConfigError, match=r"`owner` is .*, but must be a name"):
         UserTable(model, owner)
 
 
@@ -98,9 +97,10 @@ def test_facts_are_listed_counted_and_looked_up(table):
     facts = FACTS
     assert list(table) == list(table.facts) == facts
     assert len(table) == 5
-    fact = FACTS[2]
-    for present in (fact, fact.prompt, (fact.prompt, fact.answer), {"prompt": fact.prompt, "answer": fact.answer}):  # fmt: skip
-        assert present in table
+    for fact in facts:
+        for present in (fact, *fact.prompts, (fact.prompt, fact.answer)):
+            assert present in table
+        assert {"prompt": fact.prompt, "answer": fact.answer} in table
     for absent in ("no such prompt", (fact.prompt, "no"), Fact(fact.prompt, "no"), 5, None):
         assert absent not in table
 
@@ -124,7 +124,9 @@ def test_nbytes_counts_rows_and_addresses(table):
 def test_a_table_shows_what_it_is(table):
     shown = repr(table)
     assert "UserTable(owner=" in shown
-    assert f"5 facts, {len(table.rows.values)} rows, {table.nbytes} bytes, layer=3, version=7" in shown
+    assert (
+        f"5 facts, {len(table.rows.values)} rows, {table.nbytes} bytes, layer=3, version=7" in shown
+    )
     without = table.reading(table.rows)
     assert "facts unknown" in repr(without)
 
@@ -218,9 +220,7 @@ def test_what_is_not_there_is_not_erased_and_nothing_else_is(table):
     error = refused(table, FactNotFoundError, "holds no fact for: 'nothing'", "nothing")
     assert isinstance(error, KeyError)
     assert str(error).startswith("The table of ")  # and not in the quotes of KeyError
-    error = refused(
-        table, FactNotFoundError, "'one', 'two'", [fact, "one", fact.prompt, "two"]
-    )
+    error = refused(table, FactNotFoundError, "'one', 'two'", [fact, "one", fact.prompt, "two"])
     assert error.missing == ("'one'", "'two'")
     refused(table, FactNotFoundError, "other answer", (fact.prompt, "other answer"))
     refused(table, FactNotFoundError, "no fact for", Fact(fact.prompt, "no"))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 """Raised whenever the same tokenizer would get other canonical ids."""
 
 # What SentencePiece writes for a space. Decoding drops those at the start of a text, and some

@@ -62,8 +62,8 @@ class Screen:
         self._heading(f"{name}: {attachment.blocks} blocks, rows are read at block {layers}")
 
     def show_writing(self, tables: Sequence[UserTable], reports: Sequence[WriteReport]) -> None:
-        """Show how long writing took, what it weighs and what was left out."""
-        grid = _grid("Writing", "facts written", "seconds", "asking each fact", "rows", "size")
+        """Show how long writing took and what was left out."""
+        grid = _grid("Writing", "facts written", "finding rows", "asking each fact", "rows")
         for table, report in zip(tables, reports, strict=True):
             given = len(report.written) + len(report.failed)
             grid.add_row(
@@ -72,7 +72,6 @@ class Screen:
                 f"{report.seconds:.2f} s",
                 f"{report.evaluation_seconds:.2f} s",
                 str(report.rows),
-                _kilobytes(report.nbytes),
             )
         self._print(grid)
         for table, report in zip(tables, reports, strict=True):
@@ -98,16 +97,11 @@ class Screen:
         self._print(_texts(("Answers", "prompt", "before", "after"), rows, cut=2))
 
     def show_recall(self, users: Sequence[UserFigures]) -> None:
-        """Show how many facts are answered whole, and where."""
-        where = [recall.where for recall in users[0].recall]
-        grid = _grid("Whole answers", *where, "saved table", "without its texts")
+        """Show how many facts are answered whole, and where, and what the tables weigh."""
+        grid = _grid("Whole answers", *(recall.where for recall in users[0].recall))
         for user in users:
-            grid.add_row(
-                _name(user.owner),
-                *(_share(recall.right, recall.asked) for recall in user.recall),
-                _kilobytes(user.file_bytes),
-                _kilobytes(user.file_bytes_without_text),
-            )
+            shares = (_share(recall.right, recall.asked) for recall in user.recall)
+            grid.add_row(_name(user.owner), *shares)
         self._print(grid)
         wrong = [
             (user.owner, recall.where, w)
@@ -121,6 +115,11 @@ class Screen:
             )
         if len(wrong) > _WRONG_SHOWN:
             self._bad(f"and {len(wrong) - _WRONG_SHOWN} more (all of them with --json)")
+        grid = _grid("Size", "in memory", "saved", "saved without texts")
+        for user in users:
+            sizes = (user.table_bytes, user.file_bytes, user.file_bytes_without_text)
+            grid.add_row(_name(user.owner), *map(_kilobytes, sizes))
+        self._print(grid)
 
     def show_batch(self, owners: Sequence[str], figures: BatchFigures) -> None:
         """Show both users in one batch."""
@@ -214,7 +213,9 @@ class Screen:
 def _grid(title: str, *columns: str) -> Table:
     """Return a table of figures."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    grid.add_column(title, style="bold", header_style="bold cyan", no_wrap=True)
+    grid.add_column(
+        title, style="bold", header_style="bold cyan", no_wrap=True, min_width=len(title)
+    )
     for column in columns:
         grid.add_column(column, justify="right", header_style="dim", no_wrap=True)
     return grid

@@ -98,7 +98,19 @@ def _is_pair(value: object) -> bool:
     if not isinstance(value, tuple) or len(cast("tuple[Any, ...]", value)) != 2:
         return False
     prompt, answer = cast("tuple[Any, Any]", value)
-    return isinstance(answer, str) and (isinstance(prompt, str) or _is_chat(prompt))
+    is_prompt = isinstance(prompt, str) or _is_chat(prompt) or _is_chat_prompt(prompt)
+    return isinstance(answer, str) and is_prompt
+
+
+def _is_chat_prompt(value: object) -> bool:
+    """Say whether a value is chat messages as a `Fact` keeps them: (role, content) pairs."""
+    if not isinstance(value, (list, tuple)) or not value:
+        return False
+    messages = cast("Sequence[Any]", value)
+    return all(
+        isinstance(message, tuple) and [type(part) for part in message] == [str, str]
+        for message in messages
+    )
 
 
 def _is_chat(value: object) -> bool:

@@ -530,8 +530,10 @@ class UserTable:
 
 def _matching(entries: Iterable[Entry], wanted: Any) -> list[Entry]:
     """Return the entries that a fact, a pair or a prompt names."""
-    if isinstance(wanted, str):
-        return [entry for entry in entries if wanted in entry.fact.prompts]
+    entries = list(entries)
+    named = [entry for entry in entries if wanted in entry.fact.prompts]
+    if named or isinstance(wanted, str):
+        return named
     try:
         facts = as_facts(wanted)
     except FactError:
