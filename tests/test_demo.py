@@ -239,7 +239,7 @@ def test_nothing_is_broken_where_everything_held():
         ({"users": [dataclasses.replace(USER, written=1)]}, "every fact is written"),
         (
             {"users": [dataclasses.replace(USER, recall=(dataclasses.replace(RIGHT, right=1),))]},
-            "written facts are answered whole on its own",
+            "each written fact is answered whole on its own",
         ),
         ({"batch": dataclasses.replace(BATCH, right=3)}, "in one batch"),
         ({"batch": dataclasses.replace(BATCH, unchanged=1)}, "in one batch"),

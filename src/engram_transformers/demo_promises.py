@@ -39,7 +39,7 @@ def demo_promises(
     for recall in zip(*(user.recall for user in users), strict=True):
         asked, right = sum(r.asked for r in recall), sum(r.right for r in recall)
         if asked:
-            name = f"written facts are answered whole {recall[0].where}"
+            name = f"each written fact is answered whole {recall[0].where}"
             promises.append(Promise(name, right == asked, f"{right} of {asked}"))
     if batch is not None:
         promises.append(

@@ -232,6 +232,7 @@ def _texts(titles: Sequence[str], rows: Sequence[Sequence[Text]], cut: int) -> T
             no_wrap=True,
             overflow="ellipsis",
             min_width=None if number == cut else min(longest, _LONGEST_CELL),
+            max_width=None if number == cut else _LONGEST_CELL,
             ratio=1 if number == cut else None,
         )
     for row in rows:
