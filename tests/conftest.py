@@ -11,6 +11,10 @@ import torch
 from engram_transformers.pretrained import load_pretrained
 
 
+# Tiny tensors: several threads only wait for each other, for minutes on a busy machine.
+torch.set_num_threads(1)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by `-m`
 def pytest_collection_modifyitems(items):
     no_cuda = pytest.mark.skip(reason="needs CUDA")

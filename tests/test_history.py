@@ -224,6 +224,14 @@ def test_a_static_cache_that_is_reset_forgets():
     assert feed(cache, [[4]], reach=3) == [[PADDING] * 3 + [4]]
 
 
+def test_a_static_cache_whose_layers_are_reset_forgets_too():
+    cache = static()
+    feed(cache, [[1, 2, 3]], reach=3)
+    for layer in cache.layers:
+        layer.reset()
+    assert feed(cache, [[4]], reach=3) == [[PADDING] * 3 + [4]]
+
+
 def test_a_static_cache_follows_beams():
     cache = static()
     feed(cache, [[1, 2], [3, 4]], reach=2)

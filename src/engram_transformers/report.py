@@ -88,6 +88,7 @@ class EraseReceipt:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.erased)} facts, {self.rows_erased} rows and {self.addresses_erased}"
-            f" addresses erased from the table of {self.owner!r}; {self.facts_left} facts left."
+            f"Erased from the table of {self.owner!r}: facts {len(self.erased)}, rows"
+            f" {self.rows_erased}, addresses {self.addresses_erased}; facts left:"
+            f" {self.facts_left}."
         )
