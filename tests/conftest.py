@@ -10,7 +10,6 @@ import torch
 
 from engram_transformers.pretrained import load_pretrained
 
-
 # Tiny tensors: several threads only wait for each other, for minutes on a busy machine.
 torch.set_num_threads(1)
 

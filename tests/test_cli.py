@@ -140,7 +140,7 @@ def test_a_fact_that_is_left_out_makes_the_exit_code_1(model_folder, tmp_path, c
 def test_a_fact_is_erased_from_the_folder(with_model, table_folder, capsys):
     assert with_model("erase", table_folder, "--prompt", CODE[0]) == 0
     assert facts_in(table_folder) == dict([CITY])
-    assert "1 facts left" in capsys.readouterr().out
+    assert "facts left: 1" in capsys.readouterr().out
 
 
 def test_an_unknown_prompt_erases_nothing(with_model, table_folder, tmp_path, capsys):

@@ -44,6 +44,11 @@ def test_rows_of_zeros_and_no_rows_at_all_are_stored(dtype):
     assert as_stored(torch.zeros(0, 4), dtype).shape == (0, 4)
 
 
+def test_scales_are_never_zero_so_that_nothing_is_divided_by_it():
+    values = torch.stack([torch.zeros(4), torch.full((4,), 1e-30), torch.ones(4)])
+    assert bool((encode_rows(values, "int8")["scales"] > 0).all())
+
+
 def test_int8_comes_with_one_scale_per_row():
     stored = encode_rows(torch.tensor([[127.0, -127.0, 1.0], [0.5, 0.25, 0.0]]), "int8")
     assert stored["rows"].dtype == torch.int8

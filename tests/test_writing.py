@@ -189,7 +189,7 @@ def test_an_interrupted_write_changes_nothing(written, monkeypatch):
 
 
 def test_a_model_in_training_mode_is_left_in_training_mode(patched):
-    model, tokenizer = patched
+    model, _ = patched
     model.train()
     model.lm_head.eval()
     modes = [module.training for module in model.modules()]
