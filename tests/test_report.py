@@ -35,5 +35,5 @@ def test_a_report_says_what_was_written_and_what_was_not():
 
 def test_a_receipt_says_what_was_erased():
     receipt = EraseReceipt("ann", (Fact("a", "b"),), 3, 4, 9, 2, "2026-01-01T00:00:00+00:00")
-    expected = "1 facts, 3 rows and 4 addresses erased from the table of 'ann'; 9 facts left."
+    expected = "Erased from the table of 'ann': facts 1, rows 3, addresses 4; facts left: 9."
     assert str(receipt) == expected

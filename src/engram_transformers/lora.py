@@ -116,7 +116,8 @@ def detach_shared_lora(model: ModelT) -> ModelT:
 def public_name(source: object) -> str:
     """Return a name that can be published: of a folder its last part, of a repository its id."""
     name = str(source)
-    return Path(name).resolve().name if name and Path(name).exists() else name
+    path = Path(name)
+    return path.resolve().name if name and (path.is_absolute() or path.exists()) else name
 
 
 def require_rewritten(table: UserTable, adapter: str | Path) -> None:

@@ -111,10 +111,7 @@ def wordings(
         tokenizer: The model's, or an encoder that has been preloaded.
         fact: The fact.
         stop: What ends the answer. "auto": a full stop, unless the answer ends a sentence by
-            itself. Another text: that text. None: nothing. (The end of a chat's turn is no good
-            stop: among the directions that a row can push to, special tokens look alike, and
-            the cosine of SmolLM2's <|im_start|> and
-            <|im_end|> is 0.99.)
+            itself. Another text: that text, which may be a special token. None: nothing.
         longest: The model's context window, in tokens.
         canonical: Token id -> canonical id.
 
