@@ -47,12 +47,18 @@ def summary(runs: list[dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, Any]] = [
         ("100 facts recalled, alone", lambda r: percent(r["write"][0]["recall"]["nothing"])),
         ("in the worst of the other contexts asked", worst),
-        ("1,000 facts recalled, alone", lambda r: percent(r["write"][1]["recall"]["nothing"])),
+        (
+            "1,000 facts recalled, alone",
+            lambda r: percent(r["write"][1]["recall"]["nothing"]) if r["write"][1:] else "",
+        ),
         ("seconds to write 100 (asking apart)", lambda r: seconds(r["write"][0]["seconds"])),
         ("bytes on disk, 100 facts", lambda r: f"{r['write'][0]['bytes_on_disk']:,}"),
-        ("a LoRA per user on the same facts: seconds", lambda r: f"{r['lora']['seconds']:.1f}"),
-        ("its recall", lambda r: f"{r['lora']['recall']:.0%}"),
-        ("its bytes", lambda r: f"{r['lora']['bytes']:,}"),
+        (
+            "a LoRA per user on the same facts: seconds",
+            lambda r: f"{r['lora']['seconds']:.1f}" if "lora" in r else "",
+        ),
+        ("its recall", lambda r: f"{r['lora']['recall']:.0%}" if "lora" in r else ""),
+        ("its bytes", lambda r: f"{r['lora']['bytes']:,}" if "lora" in r else ""),
         ("sentences left bit-identical, fp32 and bf16", identical),
     ]
     for name, cell in rows:
@@ -114,8 +120,8 @@ def section(run: dict[str, Any]) -> list[str]:
 
 def device(run: dict[str, Any]) -> str:
     environment = run["environment"]
-    cores = f", {environment['threads']} cores" if "GPU" not in environment["device"] else ""
-    return environment["device"] + ("" if environment["device"].startswith("NVIDIA") else cores)
+    name: str = environment["device"]
+    return name if name.startswith("NVIDIA") else f"{name}, {environment['threads']} threads"
 
 
 def worst(run: dict[str, Any]) -> str:
