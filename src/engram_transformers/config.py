@@ -18,8 +18,7 @@ class EngramConfig:
 
     Attributes:
         layers: Decoder blocks whose input gets a memory, 0-based; negative indices count from the
-            end. `"auto"` is the last block, where rows are written fastest and hold in most
-            contexts (measured: docs/benchmarks.md).
+            end. `"auto"` is the last block, where a step of writing costs least.
         row_dim: Numbers in one row.
         gate_type: `"fixed"` passes a row's value as it is. `"content"` scales it by
             σ(sign(s)·√|s|) with s = ⟨RMS(h), RMS(W_K e)⟩/√d, the gate of DeepSeek's Engram

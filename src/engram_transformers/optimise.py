@@ -12,7 +12,6 @@ from torch import Tensor
 from engram_transformers.storage import RowDtype, as_stored
 from engram_transformers.tail import Batch, Tail
 
-# Measured on SmolLM2-135M-Instruct and Gemma-3-270M (docs/benchmarks.md).
 _SHRINK = 0.7
 """Facts that are won are left out of the batches once so few are left, relative to before."""
 _COMPETITORS = 64
