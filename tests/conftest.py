@@ -10,12 +10,24 @@ import torch
 
 from engram_transformers.pretrained import load_pretrained
 
+ON_DEMAND = ("architectures",)
+"""Markers of tests that take minutes: left out unless `-m` names the marker."""
+
 # Tiny tensors: several threads only wait for each other, for minutes on a busy machine.
 torch.set_num_threads(1)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by `-m`
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    wanted = config.option.markexpr
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(name) and name not in wanted for name in ON_DEMAND)
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
     no_cuda = pytest.mark.skip(reason="needs CUDA")
     for item in items:
         if "smollm" in getattr(item, "fixturenames", ()):

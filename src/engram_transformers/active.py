@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from engram_transformers.calls import Call
 from engram_transformers.errors import TableCountError
 from engram_transformers.history import ledger_of
-from engram_transformers.index import RowIndex, Rows, suffixes
+from engram_transformers.prepared import Prepared
 
 if TYPE_CHECKING:
     from engram_transformers.attachment import Attachment
+    from engram_transformers.patch_state import PatchState
     from engram_transformers.table import UserTable
 
 TablesOfSample = Union["UserTable", Sequence["UserTable"], None]
@@ -37,7 +38,7 @@ class Frame:
     attachment: Attachment
     tables: tuple[UserTable, ...]
     samples: tuple[tuple[int, ...], ...] | None
-    _indexes: dict[tuple[int, torch.device], tuple[tuple[int, ...], RowIndex]] = field(
+    _known: dict[tuple[int, torch.device], tuple[tuple[int, ...], Prepared]] = field(
         default_factory=dict
     )
     _owners: dict[torch.device, Tensor] = field(default_factory=dict)
@@ -46,8 +47,13 @@ class Frame:
         """Say whether any active table has a row at a layer."""
         return any(table.layer == layer and table.has_rows for table in self.tables)
 
+    @property
+    def has_any_rows(self) -> bool:
+        """Whether any active table has a row."""
+        return any(table.has_rows for table in self.tables)
+
     def require_readable(self, call: Call) -> None:
-        """Raise if any table has rows and a call is not one that they can be read in.
+        """Raise if a call is not one that rows can be read in.
 
         Args:
             call: A forward that is about to run.
@@ -56,8 +62,6 @@ class Frame:
             HistoryError: If the tokens that lead up to its positions are unknown.
             TableCountError: If the batch is not one the tables were given for.
         """
-        if not any(table.has_rows for table in self.tables):
-            return
         if call.problem is not None:
             raise call.problem
         if call.window is not None:
@@ -80,42 +84,43 @@ class Frame:
         window = call.window
         if window is None:
             raise RuntimeError("A call without ids was not refused.")
-        index = self._index(layer, window.device)
-        rows = self.find(call, index)
-        values = index.values[rows.clamp_min(0)].to(device)
-        return values, (rows >= 0).to(device)
-
-    def find(self, call: Call, index: RowIndex) -> Tensor:
-        """Return the row of every position, (batch, seq) int64, -1 where there is none."""
-        window = call.window
-        if window is None:
-            raise RuntimeError("A call without ids was not refused.")
-        owners = self._owners_of_batch(call, window)
-        attachment = self.attachment
-        addresses, valid = suffixes(
+        prepared = self._prepared(layer, window.device)
+        rows, found = prepared.read(
             window,
-            attachment.premixed(window.device),
-            attachment.hasher,
-            index.orders,
-            call.shape[1],
+            1 if call.is_paged else call.shape[1],
+            self._owners_of_batch(call, window),
+            is_shared=self.samples is None,
         )
-        return index.find(addresses, valid, owners)
+        if call.is_paged:  # (tokens, 1) to (1, tokens)
+            rows, found = rows.transpose(0, 1), found.transpose(0, 1)
+        return rows.to(device), found.to(device)
 
-    def _index(self, layer: int, device: torch.device) -> RowIndex:
-        """Return the index at a layer, built again when a table has changed."""
+    def state(self) -> tuple[object, ...]:
+        """Return what tells two states of the active tables apart.
+
+        Keys that were cached under one of them are not those of another.
+        """
+        tables = tuple((table, table.version) for table in self.tables if table.has_rows)
+        return (tables, self.samples) if tables else ()
+
+    def _prepared(self, layer: int, device: torch.device) -> Prepared:
+        """Return what finds the rows at a layer, made again when a table has changed."""
         versions = tuple(table.version for table in self.tables)
-        cached = self._indexes.get((layer, device))
-        if cached is not None and cached[0] == versions:
-            return cached[1]
-        row_dim = self.attachment.config.row_dim
-        rows = [t.rows if t.layer == layer else _no_rows(row_dim) for t in self.tables]
-        index = RowIndex.build(rows, device)
-        self._indexes[layer, device] = (versions, index)
-        return index
+        known = self._known.get((layer, device))
+        if known is not None and known[0] == versions:
+            return known[1]
+        attachment = self.attachment
+        nothing = attachment.no_rows
+        rows = [table.rows if table.layer == layer else nothing for table in self.tables]
+        prepared = attachment.prepared.of(
+            rows, device, attachment.hasher, attachment.premixed(device)
+        )
+        self._known[layer, device] = (versions, prepared)
+        return prepared
 
     def _owners_of_batch(self, call: Call, window: Tensor) -> Tensor:
         """Return each batch row's owners, (batch, depth) int64, -1 for nobody."""
-        batch = call.shape[0]
+        batch = window.shape[0]
         owners = self._owners.get(window.device)
         if owners is None:
             if self.samples is None:
@@ -128,6 +133,13 @@ class Frame:
         if self.samples is None:
             return owners.expand(batch, -1)
         samples = len(self.samples)
+        if call.is_paged:
+            raise TableCountError(
+                samples,
+                call.shape[0],
+                "Continuous batching puts all requests into one row, so they can only share a"
+                " single table.",
+            )
         if batch == samples:
             return owners
         if batch == 0 or batch % samples:
@@ -142,47 +154,50 @@ def _require_copies(call: Call, window: Tensor, samples: int, copies: int) -> No
 
     A batch that merely is a multiple of the tables would give one user's facts to another.
     """
-    ledger = ledger_of(call.cache)
-    if ledger is not None and ledger.rows_per_sample == copies:
+    if call.rows_per_sample == copies:
         return
     groups = window.view(samples, copies, -1)
     if not bool((groups == groups[:, :1]).all()):
         reason = "It is a multiple, but not made of copies of each sample, as beams would be."
         raise TableCountError(samples, samples * copies, reason)
+    call.rows_per_sample = copies
+    ledger = ledger_of(call.cache)
     if ledger is not None:
         ledger.rows_per_sample = copies
-    call.scratch["rows_per_sample"] = copies
-
-
-def _no_rows(row_dim: int) -> Rows:
-    nothing = torch.zeros(0, dtype=torch.int64)
-    return Rows(nothing, nothing, torch.zeros(0, row_dim), ())
 
 
 _FRAMES: ContextVar[tuple[Frame, ...]] = ContextVar("engram_frames", default=())
 _DISABLED: ContextVar[tuple[object, ...]] = ContextVar("engram_disabled", default=())
 
 
-def frame_of(attachment: object) -> Frame | None:
+def is_disabled(attachment: PatchState) -> bool:
+    """Say whether `engram_disabled` holds here."""
+    return attachment in _DISABLED.get()
+
+
+def frame_of(attachment: PatchState) -> Frame | None:
     """Return the innermost active frame of a patch, None if nothing is active or it is disabled."""
     if attachment in _DISABLED.get():
         return None
     for frame in reversed(_FRAMES.get()):
         if frame.attachment is attachment:
             return frame
-    return None
+    shared = attachment.shared_frames
+    return shared[-1] if shared else None
 
 
 @contextmanager
 def use_tables(
-    model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None
+    model: nn.Module,
+    tables: UserTable | Sequence[TablesOfSample] | None,
+    *,
+    all_threads: bool = False,
 ) -> Generator[None]:
     """Let a model read tables until the block ends.
 
-    Only this thread (or asyncio task) sees them, and nothing on the model changes. Inner blocks
+    Only this thread (or asyncio task) sees them, unless `all_threads` says otherwise. Inner blocks
     replace outer ones. Tables that are written or erased within the block are read as they then
-    are. To generate in another thread, as the streamer recipe does, start it with
-    `Thread(target=contextvars.copy_context().run, args=(model.generate,), kwargs=…)`.
+    are.
 
     Args:
         model: A patched model.
@@ -190,12 +205,18 @@ def use_tables(
             a table, None (reads nothing), or a sequence of tables, strongest first: where two have
             a row, the first one's is read. Samples that `generate` copies (beams,
             `num_return_sequences`) keep their entry. None reads nothing.
+        all_threads: Whether threads without tables of their own read these too. A thread that runs
+            `generate` for a streamer, and the one that `generate_batch` starts for continuous
+            batching, need it. Not for a server that answers several users at once: there, enter the
+            block in the thread that generates.
 
     Yields:
         Nothing.
 
     Raises:
         NotPatchedError: If the model has no memories.
+        DamagedPatchError: If its hooks were removed or its blocks replaced.
+        TokenizerMismatchError: If its embeddings were resized since it was patched.
         TableMismatchError: If a table belongs to another model, tokenizer, configuration or LoRA.
         TableCountError: Within the block, if a batch has another number of samples.
 
@@ -205,11 +226,15 @@ def use_tables(
         ...         return model.generate(**inputs)
     """
     frame = make_frame(model, tables)
+    attachment = frame.attachment
+    # torch.compile follows no context variable; one that is compiled without tables is told so.
+    attachment.open_frame(frame, all_threads=all_threads)
     token = _FRAMES.set((*_FRAMES.get(), frame))
     try:
         yield
     finally:
         _FRAMES.reset(token)
+        attachment.close_frame(frame)
 
 
 def make_frame(model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None) -> Frame:
@@ -220,6 +245,8 @@ def make_frame(model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | 
     attachment = require_attachment(model)
     if tables is None:
         return Frame(attachment, (), None)
+    attachment.require_intact()
+    attachment.require_vocabulary()
     if isinstance(tables, UserTable):
         tables.require_fit(attachment)
         return Frame(attachment, (tables,), None)

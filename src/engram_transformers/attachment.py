@@ -3,165 +3,177 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-import xxhash
 from torch import Tensor, nn
 
-from engram_transformers.active import frame_of
-from engram_transformers.architectures import hidden_states_of
+from engram_transformers.active import frame_of, is_disabled
+from engram_transformers.architectures import text_config
+from engram_transformers.caches import cache_of
 from engram_transformers.calls import Call, begin_call, current_call, end_call
-from engram_transformers.config import EngramConfig
+from engram_transformers.coded_ids import encode, set_aside
+from engram_transformers.compiled import read
 from engram_transformers.errors import (
+    DamagedPatchError,
+    ExportError,
     HistoryError,
     MissingInputIdsError,
     NotPatchedError,
-    UnsupportedCacheError,
+    SkippedBlockError,
 )
-from engram_transformers.fingerprint import merged_adapters, model_fingerprint
-from engram_transformers.hashing import SuffixHasher
-from engram_transformers.history import CACHE_ARGUMENTS, encode, recall, remember_created
+from engram_transformers.history import (
+    can_note,
+    commit,
+    hand_on,
+    ledger_of,
+    note,
+    recall,
+    remember_created,
+)
+from engram_transformers.layouts import find_hidden_states, replace_hidden_states
 from engram_transformers.memory import EngramMemory
+from engram_transformers.paged import is_paged, recall_paged, require_same_tables
+from engram_transformers.patch_state import PatchState
+from engram_transformers.recomputation import in_backward
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from engram_transformers.lora import SharedLora
+    pass
 
 ATTRIBUTE = "_engram_attachment"
 SUBMODULE = "engram"
 
 
-class Attachment:
-    """What `add_engram` puts on a model, in place.
+class Attachment(PatchState):
+    """What `add_engram` puts on a model, in place: hooks, and what they share.
 
     All hooks are bound methods of this object and of the memories, never closures: `copy.deepcopy`
     and pickle of the model then give a copy with hooks of its own.
-
-    Attributes:
-        model: The patched transformers model (inside a PEFT wrapper, if any).
-        config: With `layers` resolved.
-        tokenizer: Used to write and to show facts.
-        tokenizer_fingerprint: Of the tokenizer whose canonical ids are addressed.
-        memories: Layer -> memory.
-        blocks: How many decoder blocks the model has.
-        shared_lora: What `attach_shared_lora` attached, None for nothing.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        config: EngramConfig,
-        tokenizer: PreTrainedTokenizerBase,
-        tokenizer_fingerprint: str,
-        canonical: Tensor,
-        memories: dict[int, EngramMemory],
-        blocks: int,
-    ) -> None:
-        self.model = model
-        self.config = config
-        self.tokenizer = tokenizer
-        self.tokenizer_fingerprint = tokenizer_fingerprint
-        self.memories = memories
-        self.canonical = canonical
-        self.canonical_list: list[int] = canonical.tolist()
-        self.hasher = SuffixHasher(config.seed, config.max_order)
-        self.blocks = blocks
-        self.shared_lora: SharedLora | None = model.__dict__.get("_engram_shared_lora")
-        self.handles: list[Any] = []
-        self._fingerprint: tuple[object, str] | None = None
-        self._premixed = {torch.device("cpu"): self.hasher.premix(canonical)}
-
-    def premixed(self, device: torch.device) -> Tensor:
-        """Return token id -> pre-mixed canonical id, (vocab,) int64, on a device."""
-        found = self._premixed.get(device)
-        if found is None:
-            found = self._premixed[device] = self._premixed[torch.device("cpu")].to(device)
-        return found
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model takes token ids."""
-        model: Any = self.model
-        return model.get_input_embeddings().weight.device
-
-    @contextmanager
-    def evaluating(self) -> Generator[None]:
-        """Switch dropout off until the block ends."""
-        training = [module for module in self.model.modules() if module.training]
-        self.model.eval()
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
-
-    def model_fingerprint(self) -> str:
-        """Return the base model's fingerprint, computed again only when a weight has changed."""
-        versions = [(id(p), p._version) for p in self.model.parameters() if not p.is_inference()]
-        # PEFT merges through `.data`, which raises no version.
-        state = (tuple(versions), merged_adapters(self.model))
-        if self._fingerprint is None or self._fingerprint[0] != state:
-            self._fingerprint = (state, model_fingerprint(self.model))
-        return self._fingerprint[1]
-
-    def gate_fingerprint(self) -> str | None:
-        """Return a digest of the learned gates' weights, None where gates have no weights."""
-        weights = [w for _, memory in sorted(self.memories.items()) for w in memory.parameters()]
-        if not weights:
-            return None
-        digest = xxhash.xxh3_128()
-        for weight in weights:
-            digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-    def register(self, entry_points: list[nn.Module], blocks: nn.ModuleList) -> None:
+    def register(self, entry_points: list[nn.Module]) -> None:
         """Hook the modules that receive the ids, and the blocks that have memories."""
-        for module in dict.fromkeys(entry_points):
-            self.handles.append(
-                module.register_forward_pre_hook(self.before_model, with_kwargs=True)
-            )
-            self.handles.append(module.register_forward_hook(self.after_model, always_call=True))
+        for module in entry_points:
+            name = type(module).__name__
+            self._argument_names[type(module)] = argument_names(module)
+            before = module.register_forward_pre_hook(self.before_model, with_kwargs=True)
+            after = module.register_forward_hook(self.after_model, always_call=True)
+            self.handles += [before, after]
+            self._hooked += [f"before {name}", f"after {name}"]
         for layer, memory in self.memories.items():
-            block = blocks[layer]
+            block = self.block_list[layer]
             block.add_module(SUBMODULE, memory)
-            self.handles.append(
-                block.register_forward_pre_hook(self.before_block, with_kwargs=True)
-            )
+            handle = block.register_forward_pre_hook(self.before_block, with_kwargs=True)
+            self.handles.append(handle)
+            self._hooked.append(f"before decoder block {layer}")
 
     def before_model(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Learn the call's ids. The outermost module that is called knows them."""
-        running = current_call(self)
-        if running is not None and running.module is not module:
-            return
-        if running is not None:  # left by Ctrl-C within its forward: torch runs no hooks then
-            end_call(running)
-        arguments = _named_arguments(module, args, kwargs)
+        # FSDP and parametrizations change a module's class.
+        names = self._argument_names.get(type(module)) or argument_names(module)
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs} if args else kwargs
         input_ids = arguments.get("input_ids")
+        running = current_call(self)
+        if running is not None:
+            if running.module is not module and not _is_left_over(running, input_ids):
+                return
+            end_call(running)  # left by Ctrl-C within its forward: torch runs no hooks then
+        if input_ids is None and "input_ids" not in names:
+            return  # a wrapper that passes on whatever it is given
         if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
             self._begin(Call(self, module, None, (0, 0), MissingInputIdsError()))
             return
         shape = (input_ids.shape[0], input_ids.shape[1])
-        if arguments.get("write_index") is not None:
-            problem = UnsupportedCacheError("paged", "continuous batching is not supported yet.")
-            self._begin(Call(self, module, None, shape, problem))
+        if is_paged(arguments):
+            self._begin_paged(module, shape, input_ids, arguments)
+            return
+        cache = cache_of(arguments)
+        if self._begin_unread(module, shape, input_ids, cache, arguments):
             return
         new = encode(input_ids, arguments)
-        cache = next((arguments[a] for a in CACHE_ARGUMENTS if arguments.get(a) is not None), None)
-        window, problem = recall(new, cache, self.config.max_order - 1)
-        unsaved = new if cache is None else None
-        self._begin(Call(self, module, window, shape, problem, unsaved, cache))
+        window, problem, after = recall(new, cache, self.config.max_order - 1)
+        ledger = None if cache is None else ledger_of(cache)
+        self._begin(
+            Call(
+                self,
+                module,
+                window,
+                shape,
+                problem,
+                unsaved=new if cache is None else None,
+                input_ids=input_ids,
+                cache=cache,
+                window_after=after,
+                rows_per_sample=1 if ledger is None else ledger.rows_per_sample,
+            )
+        )
+
+    def _begin_unread(
+        self,
+        module: nn.Module,
+        shape: tuple[int, int],
+        input_ids: Tensor,
+        cache: object,
+        arguments: dict[str, Any],
+    ) -> bool:
+        """Begin a call in which nothing is read, and return whether it is one."""
+        if torch.compiler.is_compiling() or not can_note(cache):
+            return False
+        frame = frame_of(self)
+        if frame is not None and frame.has_any_rows:
+            return False
+        part = set_aside(input_ids, arguments)
+        if part is None:
+            return False
+        if cache is not None:
+            note(part, cache)
+        begin_call(
+            Call(
+                self,
+                module,
+                None,
+                shape,
+                unsaved=part if cache is None else None,
+                input_ids=input_ids,
+                cache=cache,
+                has_gradients=torch.is_grad_enabled(),
+            )
+        )
+        return True
+
+    def _begin_paged(
+        self,
+        module: nn.Module,
+        shape: tuple[int, int],
+        input_ids: Tensor,
+        arguments: dict[str, Any],
+    ) -> None:
+        frame = frame_of(self)
+        if frame is None and self.tables_open and not is_disabled(self):
+            raise HistoryError(
+                "Continuous batching generates in a thread of its own, which does not see the"
+                " tables that are active in others. Share them with it: use_tables(model, table,"
+                " all_threads=True)."
+            )
+        new = encode(input_ids, {"position_ids": arguments.get("position_ids")})  # no padding
+        window, problem, _ = recall_paged(new, arguments, self.config.max_order - 1)
+        if problem is None:
+            require_same_tables(arguments["cache"], () if frame is None else frame.state())
+        self._begin(Call(self, module, window, shape, problem, input_ids=input_ids, is_paged=True))
 
     def _begin(self, call: Call) -> None:
         """Make a call the current one, unless it could not be read: before any cache changes."""
-        frame = frame_of(self)
-        if frame is not None:
-            frame.require_readable(call)
+        if not torch.compiler.is_compiling():  # there, the operator that reads looks
+            frame = frame_of(self)
+            if frame is not None and frame.has_any_rows:
+                _refuse_freezing(call.input_ids)
+                self.require_intact()
+                if call.shape[1] != 1:  # a step follows a call that was looked at
+                    self.require_vocabulary()
+                frame.require_readable(call)
+            call.has_gradients = torch.is_grad_enabled()
         begin_call(call)
 
     def after_model(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
@@ -170,8 +182,17 @@ class Attachment:
         if call is None or call.module is not module:
             return
         end_call(call)
-        if call.unsaved is not None and output is not None:
-            remember_created(call.unsaved, output, call.scratch.get("rows_per_sample", 1))
+        if output is None:  # an exception
+            return
+        if not torch.compiler.is_compiling():
+            self._require_visited(call)
+        if call.window_after is not None:
+            commit(call.cache, call.window_after)
+        if call.unsaved is not None:
+            reach = self.config.max_order - 1
+            remember_created(call.unsaved, output, call.rows_per_sample, reach)
+        elif not torch.compiler.is_compiling():
+            hand_on(call.cache, output)
 
     def before_block(
         self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -179,9 +200,18 @@ class Attachment:
         """Let the block's memory read, if it has anything to read."""
         memory = _memory_of(block)
         call = current_call(self)
-        frame = frame_of(self)
+        if call is not None:
+            call.visited.add(memory.layer)
+        compiling = torch.compiler.is_compiling()
+        frame = None if compiling else frame_of(self)
+        if not compiling and (in_backward() if call is None else call.has_gradients):
+            hidden_states, _ = find_hidden_states(args, kwargs, self.layout.model_type)
+            call, frame = self.recomputation.first_run(memory.layer, hidden_states, call, frame)
         writing = call is not None and call.replace is not None
-        if not writing and (frame is None or not frame.has_rows(memory.layer)):
+        if compiling:
+            if not self.tables_open:
+                return None
+        elif not writing and (frame is None or not frame.has_rows(memory.layer)):
             return None
         if call is None:
             raise HistoryError(
@@ -189,29 +219,77 @@ class Attachment:
                 " directly, or the block alone?), so its token ids are unknown. Call the model"
                 " itself: model(input_ids=…)."
             )
-        model_name = type(self.model).__name__
-        hidden_states, by_keyword = hidden_states_of(args, kwargs, model_name)
+        hidden_states, keyword = find_hidden_states(args, kwargs, self.layout.model_type)
         if call.replace is not None:
             read = call.replace(memory.layer, hidden_states)
         else:
-            if call.problem is not None:
-                raise call.problem
-            if frame is None or tuple(hidden_states.shape[:2]) != call.shape:
-                raise HistoryError(
-                    f"A decoder block got hidden states of shape {tuple(hidden_states.shape)} for"
-                    f" token ids of shape {call.shape}: their positions can't be told apart."
-                )
-            values, found = frame.read(call, memory.layer, hidden_states.device)
-            read = memory(hidden_states, values, found)
-        if by_keyword:
-            return args, {**kwargs, "hidden_states": read}
-        return (read, *args[1:]), kwargs
+            if compiling:
+                rows, found = self._read_compiled(call, memory.layer, hidden_states.device)
+            else:
+                if call.problem is not None:
+                    raise call.problem
+                if frame is None:
+                    raise RuntimeError("Rows were seen without a frame.")
+                rows, found = frame.read(call, memory.layer, hidden_states.device)
+            read = self.apply(memory, hidden_states, rows, found)
+        return replace_hidden_states(args, kwargs, keyword, read)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Keep the pre-mixed ids on the CPU only, and nothing that depends on object identity."""
-        cpu = torch.device("cpu")
-        kept = {"_premixed": {cpu: self._premixed[cpu]}, "_fingerprint": None}
-        return {**self.__dict__, **kept}
+    def require_intact(self) -> None:
+        """Raise if a hook or a memory that is needed now was taken away."""
+        name = type(self.model).__name__
+        for hooked, handle in zip(self._hooked, self.handles, strict=True):
+            if handle.id not in (handle.hooks_dict_ref() or ()):
+                raise DamagedPatchError(name, f"the hook {hooked} was removed")
+        blocks = self.block_list
+        for layer, memory in self.memories.items():
+            block = blocks[layer] if layer < len(blocks) else None
+            if block is None or not _holds(block, memory):
+                raise DamagedPatchError(name, f"decoder block {layer} was replaced")
+
+    def _require_visited(self, call: Call) -> None:
+        """Raise if rows were active at a block that the model passed by."""
+        frame = frame_of(self)
+        if frame is None or call.problem is not None:
+            return
+        for layer in self.memories:
+            if layer in call.visited or not frame.has_rows(layer):
+                continue
+            # A draft by early exit lowers the number of layers on purpose.
+            depth = getattr(text_config(self.model), "num_hidden_layers", None)
+            if not (isinstance(depth, int) and layer >= depth):
+                raise SkippedBlockError(layer, type(self.model).__name__)
+
+    def apply(
+        self, memory: EngramMemory, hidden_states: Tensor, rows: Tensor, found: Tensor
+    ) -> Tensor:
+        """Add rows to a block's hidden states, whatever their layout.
+
+        Args:
+            memory: The block's.
+            hidden_states: As the block is called with.
+            rows: (batch, seq, row_dim) float32; ignored where nothing was found.
+            found: (batch, seq) bool.
+
+        Returns:
+            The same shape and dtype as `hidden_states`.
+        """
+        streams, rows, found = self.layout.align(hidden_states, rows, found)
+        return memory(streams, rows, found).view(hidden_states.shape)
+
+    def _read_compiled(self, call: Call, layer: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        window, problem = call.window, call.problem
+        if window is None:
+            window = torch.zeros(call.shape, dtype=torch.int64, device=device)
+        return read(
+            window,
+            call.shape[1],
+            self.number,
+            layer,
+            self.config.row_dim,
+            call.rows_per_sample,
+            "" if problem is None else str(problem),
+            device,
+        )
 
 
 def _memory_of(block: nn.Module) -> EngramMemory:
@@ -220,6 +298,13 @@ def _memory_of(block: nn.Module) -> EngramMemory:
     if not isinstance(memory, EngramMemory):
         raise NotPatchedError(type(block).__name__)
     return memory
+
+
+def _holds(block: nn.Module, memory: EngramMemory) -> bool:
+    """Say whether a block, or what it wraps (compiled, checkpointed), has a memory."""
+    if block._modules.get(SUBMODULE) is memory:
+        return True
+    return any(module._modules.get(SUBMODULE) is memory for module in block.modules())
 
 
 def find_attachment(model: nn.Module) -> Attachment | None:
@@ -243,10 +328,28 @@ def require_attachment(model: nn.Module) -> Attachment:
     return attachment
 
 
-def _named_arguments(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    if not args:
-        return kwargs
-    names = list(inspect.signature(module.forward).parameters)
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+def argument_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of a module's positional arguments."""
+    parameters = inspect.signature(type(module).forward).parameters.values()
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in parameters if p.kind in by_position)[1:]  # without self
+
+
+def _is_left_over(call: Call, input_ids: object) -> bool:
+    """Say whether a call can't be the outer one of a module that is called with other ids."""
+    if torch.compiler.is_compiling() or not isinstance(input_ids, Tensor):
+        return False
+    known = call.input_ids
+    if known is None or known is input_ids:
+        return False
+    try:
+        return known.shape != input_ids.shape or known.data_ptr() != input_ids.data_ptr()
+    except RuntimeError:  # those that torch.func wraps have no memory of their own
+        return False
+
+
+def _refuse_freezing(input_ids: Tensor | None) -> None:
+    """Raise where what is read now would be replayed for ever."""
+    on_gpu = input_ids is not None and input_ids.is_cuda
+    if (on_gpu and torch.cuda.is_current_stream_capturing()) or torch.jit.is_tracing():
+        raise ExportError()

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from engram_transformers.batch import Batch
 from engram_transformers.evaluation import ask, is_recalled, left_padded
 from engram_transformers.index import Rows
 from engram_transformers.optimise import Effort, Optimiser, Solution
 from engram_transformers.plan import Item, Plan, find_rows, make_plan
 from engram_transformers.sequences import Wording
-from engram_transformers.tail import Batch, Tail
+from engram_transformers.tail import Tail
+from engram_transformers.whole import WholeModel
 
 if TYPE_CHECKING:
     from engram_transformers.table import UserTable
@@ -51,7 +53,7 @@ class Attempt:
     def __init__(
         self,
         table: UserTable,
-        tail: Tail,
+        runner: Tail | WholeModel,
         others: Sequence[Item],
         items: Sequence[Item],
         values: Tensor,
@@ -59,7 +61,7 @@ class Attempt:
     ) -> None:
         self.table = table
         self.attachment = table.attachment
-        self.tail = tail
+        self.runner = runner
         self.others = others
         self.items = items
         self.values = values
@@ -93,7 +95,7 @@ class Attempt:
             bar.refresh()
 
         solution = Optimiser(
-            self.tail,
+            self.runner,
             self._batches(plan),
             plan.new_rows,
             self.values,
@@ -122,8 +124,8 @@ class Attempt:
         contexts = [[*prefix, *self._ids(text)] for text in self.options.context_texts]
         # A CPU saves time by running a context once for all; a GPU by running everything at once.
         shares = self.attachment.device.type == "cpu"
-        caches = [self.tail.run_context(context if shares else []) for context in contexts]
-        empty = self.tail.run_context([])
+        caches = [self.runner.run_context(context if shares else []) for context in contexts]
+        empty = self.runner.run_context([])
         batches: list[Batch] = []
         count = max(_SEQUENCES_PER_BATCH // (1 + len(contexts)), 1)
         for start in range(0, len(lines), count):
@@ -147,7 +149,7 @@ class Attempt:
         ids, mask = left_padded(sequences, self.attachment.device)
         length = ids.shape[1]
         targets = [[-1] * (length - len(w.targets)) + list(w.targets) for _, w, _ in lines]
-        return self.tail.prepare(
+        return self.runner.prepare(
             context,
             ids,
             mask,

@@ -164,6 +164,32 @@ class NotPatchedError(PatchError):
         super().__init__(f"{model_name} has no engram memories: call add_engram(model) first.")
 
 
+class DamagedPatchError(PatchError):
+    """Blocks or hooks of a patched model were replaced or removed, so rows would not be read."""
+
+    def __init__(self, model_name: str, what: str) -> None:
+        super().__init__(
+            f"The patch of {model_name} is damaged: {what}. Rows would not be read. Call"
+            " remove_engram(model), then add_engram(model, tokenizer) again."
+        )
+
+
+class SkippedBlockError(PatchError):
+    """The model ran without the block whose memory has rows, so they were not read.
+
+    Attributes:
+        layer: The block.
+    """
+
+    def __init__(self, layer: int, model_name: str) -> None:
+        super().__init__(
+            f"{model_name} did not run decoder block {layer}, whose memory has rows to read (a"
+            " block that text alone does not go through?). Patch it at another layer:"
+            " remove_engram(model), then add_engram(model, tokenizer, layers=…)."
+        )
+        self.layer = layer
+
+
 class UnsupportedModelError(PatchError, TypeError):
     """The model's architecture is not one that the library is known to be right on.
 
@@ -199,14 +225,15 @@ class CacheHistoryError(HistoryError):
     """A cache holds tokens that the memories never saw.
 
     Attributes:
-        cached: Tokens in the cache.
+        cached: Tokens in the cache, None if it does not say how many.
         seen: How many of them the memories saw.
     """
 
-    def __init__(self, cached: int, seen: int) -> None:
+    def __init__(self, cached: int | None, seen: int) -> None:
+        count = "" if cached is None else f"{cached} "
         super().__init__(
-            f"The cache holds {cached} tokens, of which the memories saw {seen}: it was filled"
-            " before add_engram, without input_ids, or by prefix tuning. Start from an empty cache."
+            f"The cache holds {count}tokens, of which the memories saw {seen}: it was filled before"
+            " add_engram, without input_ids, or by prefix tuning. Start from an empty cache."
         )
         self.cached = cached
         self.seen = seen
@@ -218,6 +245,17 @@ class UnsupportedCacheError(HistoryError, TypeError):
     def __init__(self, cache_type: str, reason: str) -> None:
         super().__init__(f"Token history can't follow a cache of type {cache_type}: {reason}")
         self.cache_type = cache_type
+
+
+class ExportError(EngramError, RuntimeError):
+    """A model can't be exported, traced or captured as a CUDA graph while tables are active."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Tables are active, and an exported or traced program or a captured CUDA graph can't"
+            " read them: it would replay what was read once. Leave the use_tables block (what is"
+            " exported is then the bare model), or switch CUDA graphs off."
+        )
 
 
 class TableError(EngramError):

@@ -10,6 +10,8 @@ from torch import nn
 from transformers import GenerationConfig
 
 from engram_transformers.active import use_tables
+from engram_transformers.attachment import require_attachment
+from engram_transformers.errors import HistoryError
 from engram_transformers.sequences import Wording
 
 if TYPE_CHECKING:
@@ -58,24 +60,31 @@ def is_recalled(wording: Wording, said: Sequence[int]) -> bool:
 
 
 def _generate(model: Any, wordings: Sequence[Wording]) -> list[tuple[int, ...]]:
-    embeddings = model.get_input_embeddings().weight
-    ids, mask = left_padded([wording.prompt_ids for wording in wordings], embeddings.device)
+    attachment = require_attachment(model)
+    ids, mask = left_padded([wording.prompt_ids for wording in wordings], attachment.device)
     # Neither sampling nor penalties nor an early end, whatever the model's own settings are: what
     # is None here would be taken from those. Ids end at the vocabulary's size, so this end of text
     # never comes, and the real one, which chat answers close with, is a token like any other.
+    longest = max(len(wording.targets) for wording in wordings)
+    # Some models force a closing token into the last place.
+    forced = model.generation_config.forced_eos_token_id is not None
     settings = GenerationConfig(
-        max_new_tokens=max(len(wording.targets) for wording in wordings),
+        max_new_tokens=longest + forced,
         do_sample=False,
         num_beams=1,
         num_return_sequences=1,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
         pad_token_id=0,
-        eos_token_id=embeddings.shape[0],
+        eos_token_id=attachment.canonical.numel(),
         use_cache=True,
         return_dict_in_generate=False,
     )
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    try:
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+    except HistoryError:  # a cache of the model's own kind, with which tokens can't be followed
+        settings.use_cache = False
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
     generated: list[list[int]] = output[:, ids.shape[1] :].tolist()
     return [tuple(g[: len(w.targets)]) for g, w in zip(generated, wordings, strict=True)]
 

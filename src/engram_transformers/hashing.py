@@ -199,6 +199,39 @@ class SuffixHasher:
         scale = _powers(self._base, kept, premixed.device)[kept - count :]  # (last,)
         return self._finalise(spans * scale.unsqueeze(1), order_row)
 
+    def weights(self, orders: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what a suffix's tokens and its order add up to, before `_finalise` mixes them.
+
+        Args:
+            orders: (count,) int64, at least one.
+
+        Returns:
+            (count, highest order) int64: B^j at the j-th token from the end, 0 beyond the order;
+            and (count,) int64: what the order itself adds.
+        """
+        _require_int64("orders", orders)
+        highest = int(orders.max())
+        powers = _powers(self._base, highest, orders.device) * self._inverse  # B^0 … B^(highest-1)
+        places = torch.arange(highest, device=orders.device)
+        weights = torch.where(places < orders.unsqueeze(1), powers, 0).flip(1)
+        return weights, orders * self._order_step
+
+    def unmix(self, addresses: Tensor) -> Tensor:
+        """Undo the last mixing of addresses: every step of `_finalise` can be undone.
+
+        Args:
+            addresses: int64, any shape.
+
+        Returns:
+            Sums of `weights`, int64.
+        """
+        _require_int64("addresses", addresses)
+        value = addresses ^ _shift_right(addresses, 32)
+        value = value * _signed(pow(self._mix[1], -1, _MODULUS))
+        value = value ^ _shift_right(value, 29) ^ _shift_right(value, 58)
+        value = value * _signed(pow(self._mix[0], -1, _MODULUS))
+        return value ^ _shift_right(value, 32)
+
     def address(self, canonical_ids: Sequence[int]) -> int:
         """Compute the address of one whole n-gram in plain Python, its length being the order.
 

@@ -3,72 +3,96 @@
 A suffix n-gram needs tokens that a cached decoding step no longer gets. They live on the cache
 itself, so whatever happens to the cache happens to them: rollback (they are cut to the cache's own
 length at each call), beam reordering, repetition, selection, deep copies.
-
-Ids are stored coded: `PADDING` where there is no token, and -2 - id for a token that starts a
-sequence, which no n-gram reaches across.
 """
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from engram_transformers.caches import (
+    CACHE_ARGUMENTS,
+    MANY,
+    States,
+    carries_attributes,
+    past_of,
+    rolls,
+)
+from engram_transformers.coded_ids import PADDING, Uncoded, joined
 from engram_transformers.errors import CacheHistoryError, HistoryError, UnsupportedCacheError
 
-PADDING = -1
 _ATTRIBUTE = "_engram_ledger"
-CACHE_ARGUMENTS = ("past_key_values", "cache_params")
+# Small tensors, kept until somebody reads; then they are joined.
+_MOST_UNCODED = 64
 
 
-@dataclass
 class Ledger:
     """The coded ids of the tokens in one cache.
 
-    Attributes:
-        ids: (batch, tokens) int64; for static caches the last `max_order - 1` only.
-        rows_per_sample: How many batch rows each sample of the tables was seen to be expanded to.
-    """
-
-    ids: Tensor
-    rows_per_sample: int = 1
-
-
-def encode(input_ids: Tensor, arguments: Mapping[str, Any]) -> Tensor:
-    """Code the new ids of a call: padding and sequence starts marked.
+    Calls in which nothing is read leave what they were given here as it is: coding it can wait, and
+    costs a step of decoding more than it has to spare.
 
     Args:
-        input_ids: (batch, seq) integer.
-        arguments: The call's other arguments: `attention_mask` (2-D is read; with a 4-D mask or a
-            dictionary of masks, runs of position 0 are padding) and `position_ids`.
+        ids: (batch, tokens) int64; for caches that can't be rolled back the last `max_order - 1`
+            only, padded on the left.
+        rows_per_sample: How many batch rows each sample of the tables was seen to be expanded to.
 
-    Returns:
-        (batch, seq) int64.
+    Attributes:
+        length: How many tokens there are.
     """
-    coded = input_ids.long()
-    batch, seq = coded.shape
-    mask, positions = arguments.get("attention_mask"), arguments.get("position_ids")
-    if isinstance(positions, Tensor):
-        positions = positions[0] if positions.ndim == 3 else positions
-        if positions.ndim == 2 and positions.shape[1] == seq and positions.shape[0] in (1, batch):
-            starts = positions == 0
-            if isinstance(mask, dict) or (isinstance(mask, Tensor) and mask.ndim > 2):
-                # A static cache's mask: generate() gives left padding position 0 as well.
-                padding = starts & torch.nn.functional.pad(starts[:, 1:], (0, 1))
-                coded = torch.where(padding, PADDING, coded)
-                starts = starts & ~padding
-            coded = torch.where(starts, -2 - coded, coded)
-    if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape[1] >= seq:
-        coded = torch.where(mask[:, mask.shape[1] - seq :] == 0, PADDING, coded)
-    return coded
+
+    def __init__(self, ids: Tensor, rows_per_sample: int = 1) -> None:
+        self.rows_per_sample = rows_per_sample
+        self._ids = ids
+        self._uncoded: list[Uncoded] = []
+        self.length = ids.shape[1]
+
+    @property
+    def ids(self) -> Tensor:
+        """(batch, tokens) int64, all of them coded."""
+        if self._uncoded:
+            uncoded, self._uncoded = self._uncoded, []
+            self._ids = torch.cat([self._ids, *(part.coded() for part in joined(uncoded))], dim=1)
+        return self._ids
+
+    @ids.setter
+    def ids(self, ids: Tensor) -> None:
+        self._ids, self._uncoded, self.length = ids, [], ids.shape[1]
+
+    @property
+    def batch(self) -> int:
+        """How many sequences there are."""
+        return self._ids.shape[0]
+
+    def add(self, part: Uncoded) -> None:
+        """Put new tokens behind the others."""
+        self._uncoded.append(part)
+        self.length += part.given.shape[1]
+        if len(self._uncoded) >= _MOST_UNCODED:
+            self.ids  # noqa: B018 (codes them)
 
 
-def recall(new: Tensor, cache: object, reach: int) -> tuple[Tensor, HistoryError | None]:
+class Recalled(NamedTuple):
+    """What is known of the tokens that lead up to a call's positions.
+
+    Attributes:
+        window: (batch, earlier + seq) int64 coded ids, up to and including the new ones.
+        problem: Where earlier ids are unknown, the error to raise if anybody needs them.
+        window_after: (batch, reach) int64, for `commit` once the call has succeeded; None where
+            there is nothing to commit.
+    """
+
+    window: Tensor
+    problem: HistoryError | None = None
+    window_after: Tensor | None = None
+
+
+def recall(new: Tensor, cache: object, reach: int) -> Recalled:
     """Return the ids that lead up to and include the new ones, and remember the new ones.
 
     Args:
@@ -77,68 +101,134 @@ def recall(new: Tensor, cache: object, reach: int) -> tuple[Tensor, HistoryError
         reach: How many earlier ids are wanted at most.
 
     Returns:
-        (batch, earlier + seq) int64 with earlier <= reach, and, where earlier ids are unknown, the
-        error to raise if anybody needs them.
+        See `Recalled`; at most `reach` earlier ids.
     """
     if cache is None:
-        return new, None
-    if not isinstance(cache, Cache):
+        return Recalled(new)
+    if not carries_attributes(cache):
         reason = "it can't carry attributes; pass use_cache=False or a transformers Cache."
-        return new, UnsupportedCacheError(type(cache).__name__, reason)
-    ledger = _ledger_of(cache)
-    if cache.is_compileable:
-        return _recall_static(new, cache, ledger, reach)
-    past = int(cache.get_seq_length())
-    seen = 0 if ledger is None else ledger.ids.shape[1]
+        return Recalled(new, UnsupportedCacheError(type(cache).__name__, reason))
+    ledger = ledger_of(cache)
+    if rolls(cache):
+        return _recall_rolling(new, cache, ledger, reach)
+    past = int(past_of(cache))
+    seen = 0 if ledger is None else ledger.length
     if seen < past:
-        return new, CacheHistoryError(past, seen)
+        return Recalled(new, CacheHistoryError(past, seen))
     if ledger is None or past == 0:
-        _remember(cache, Ledger(new))
-        return new, None
-    if ledger.ids.shape[0] != new.shape[0]:
+        _remember(cache, Ledger(new.clone()))  # the caller may use its tensor again
+        return Recalled(new)
+    if ledger.batch != new.shape[0]:
         # A hand-made change of the batch that the ledger was not told of.
-        reason = f"it holds {ledger.ids.shape[0]} sequences, the batch has {new.shape[0]}."
-        return new, UnsupportedCacheError(type(cache).__name__, reason)
+        reason = f"it holds {ledger.batch} sequences, the batch has {new.shape[0]}."
+        return Recalled(new, UnsupportedCacheError(type(cache).__name__, reason))
     earlier = ledger.ids[:, :past]
     # In place: the flag of a checked expansion stays with the sequences it was checked on.
     ledger.ids = torch.cat([earlier, new], dim=1)
-    return ledger.ids[:, max(past - reach, 0) :], None
+    return Recalled(ledger.ids[:, max(past - reach, 0) :])
 
 
-def remember_created(new: Tensor, output: object, rows_per_sample: int) -> None:
+def note(part: Uncoded, cache: object) -> None:
+    """Remember the new ids of a call in which nothing is read.
+
+    Args:
+        part: What `set_aside` returned.
+        cache: What the model was given: for which `can_note` holds.
+    """
+    ledger = ledger_of(cache)
+    past = int(past_of(cache))
+    seen = 0 if ledger is None else ledger.length
+    if seen < past:
+        return  # unknown, and said so as soon as somebody reads
+    if ledger is None or past == 0:
+        ledger = Ledger(part.given.new_zeros(part.batch, 0))
+        _remember(cache, ledger)
+    elif ledger.batch != part.batch:
+        return
+    elif past < seen:
+        ledger.ids = ledger.ids[:, :past]
+    ledger.add(part)
+
+
+def can_note(cache: object) -> bool:
+    """Say whether a cache takes new ids uncoded: one that grows."""
+    return cache is None or (carries_attributes(cache) and not rolls(cache))
+
+
+def commit(cache: object, window_after: Tensor) -> None:
+    """Move a rolling window on, after the call that it was computed for has succeeded.
+
+    Args:
+        cache: The one that was recalled from.
+        window_after: `Recalled.window_after`.
+    """
+    ledger = ledger_of(cache)
+    if ledger is not None:
+        ledger.ids.copy_(window_after)
+
+
+def remember_created(
+    new: Tensor | Uncoded, output: object, rows_per_sample: int, reach: int
+) -> None:
     """Put the ids on a cache that the model made by itself in this call.
 
     Args:
-        new: (batch, seq) int64, coded.
+        new: (batch, seq) int64, coded; or what `set_aside` returned.
         output: What the model returned: a ModelOutput or a tuple.
         rows_per_sample: See `Ledger`.
+        reach: How many ids a rolling window holds.
     """
+    states = getattr(output, "state", None)
+    if type(states) is list:
+        setattr(output, "state", States(states))  # noqa: B010 (outputs are untyped)
+    for cache in _new_caches_of(output):
+        if isinstance(new, Uncoded) and not rolls(cache):
+            ledger = Ledger(new.given.new_zeros(new.batch, 0), rows_per_sample)
+            ledger.add(new)
+        else:
+            ids = new.coded() if isinstance(new, Uncoded) else new.clone()
+            ids = _rolling_window(ids, reach) if rolls(cache) else ids
+            ledger = Ledger(ids, rows_per_sample)
+        _remember(cache, ledger)
+
+
+def hand_on(cache: object, output: object) -> None:
+    """Put the ids of a cache on another that the model returns in its place: Blt wraps it.
+
+    Args:
+        cache: What the model was given.
+        output: What it returned: a ModelOutput or a tuple.
+    """
+    if getattr(output, "past_key_values", cache) is cache:
+        return  # as nearly always
+    ledger = ledger_of(cache)
+    if ledger is not None:
+        for other in _new_caches_of(output):
+            _remember(other, ledger)
+
+
+def _new_caches_of(output: object) -> list[object]:
+    """Return the caches in a model's output that have no ledger."""
     if isinstance(output, tuple):
         values = output
     else:
         values = tuple(getattr(output, name, None) for name in CACHE_ARGUMENTS)
-    for value in values:
-        if isinstance(value, Cache) and _ledger_of(value) is None:
-            _remember(value, Ledger(new, rows_per_sample))
+    return [v for v in values if carries_attributes(v) and ledger_of(v) is None]
 
 
 def ledger_of(cache: object) -> Ledger | None:
     """Return the ledger of a cache, None if it has none."""
-    return _ledger_of(cache) if isinstance(cache, Cache) else None
+    return getattr(cache, _ATTRIBUTE, None)
 
 
-def _recall_static(
-    new: Tensor, cache: Cache, ledger: Ledger | None, reach: int
-) -> tuple[Tensor, HistoryError | None]:
-    """Keep a rolling window: fixed shapes, updated in place, so that compiled steps stay compiled.
-
-    Static caches have no rollback, so the window is enough.
-    """
-    past = cache.get_seq_length()
+def _recall_rolling(new: Tensor, cache: object, ledger: Ledger | None, reach: int) -> Recalled:
+    """Keep a window of fixed shape, updated in place, so that compiled steps stay compiled."""
+    past = past_of(cache)
     if ledger is None or ledger.ids.shape[0] != new.shape[0]:
         if not torch.compiler.is_compiling() and int(past):
-            return new, CacheHistoryError(int(past), 0)
-        ids = torch.full((new.shape[0], reach), PADDING, dtype=torch.int64, device=new.device)
+            cached = int(past)
+            return Recalled(new, CacheHistoryError(None if cached == MANY else cached, 0))
+        ids = _rolling_window(new[:, :0], reach)
         if not torch.compiler.is_compiling():
             torch._dynamo.mark_static_address(ids)
         ledger = Ledger(ids)
@@ -146,49 +236,54 @@ def _recall_static(
     before_start = torch.arange(-reach, 0, device=new.device) + past < 0
     earlier = torch.where(before_start, PADDING, ledger.ids)  # also right after cache.reset()
     window = torch.cat([earlier, new], dim=1)
-    ledger.ids.copy_(window[:, window.shape[1] - reach :])
-    return window, None
+    return Recalled(window, None, window[:, window.shape[1] - reach :])
 
 
-def _ledger_of(cache: Cache) -> Ledger | None:
-    return cache.__dict__.get(_ATTRIBUTE)
+def _rolling_window(ids: Tensor, reach: int) -> Tensor:
+    """Return the last `reach` ids, padded on the left, in memory of their own."""
+    window = torch.full((ids.shape[0], reach), PADDING, dtype=torch.int64, device=ids.device)
+    kept = min(ids.shape[1], reach)
+    if kept:
+        window[:, reach - kept :] = ids[:, ids.shape[1] - kept :]
+    return window
 
 
-def _remember(cache: Cache, ledger: Ledger) -> None:
-    cache.__dict__[_ATTRIBUTE] = ledger
+def _remember(cache: Any, ledger: Ledger) -> None:
+    setattr(cache, _ATTRIBUTE, ledger)
     for name, follow in _FOLLOWERS.items():
         if hasattr(type(cache), name) and name not in cache.__dict__:
-            # Bound to the instance, not a closure, so that copy.deepcopy(cache) rebinds it.
-            cache.__dict__[name] = types.MethodType(follow, cache)
+            # Not a closure: copy.deepcopy(cache) gives the copy one of its own.
+            setattr(cache, name, functools.partial(follow, cache))
 
 
-def _follower(name: str, act: Callable[..., Tensor | None]) -> Callable[..., Any]:
+def _follower(name: str, act: Callable[..., Ledger | None]) -> Callable[..., Any]:
     def follow(self: Cache, *args: Any, **kwargs: Any) -> Any:
         result = getattr(type(self), name)(self, *args, **kwargs)
-        ledger = _ledger_of(self)
+        ledger = ledger_of(self)
         if ledger is not None:
-            ids = act(ledger.ids, *args, *kwargs.values())
-            self.__dict__[_ATTRIBUTE] = None if ids is None else Ledger(ids, ledger.rows_per_sample)
+            setattr(self, _ATTRIBUTE, act(ledger, *args, *kwargs.values()))
         return result
 
     follow.__name__ = follow.__qualname__ = name
     return follow
 
 
-def _reorder(ids: Tensor, beams: Tensor) -> Tensor:
-    return ids.index_select(0, beams.to(ids.device))
+def _reorder(ledger: Ledger, beams: Tensor) -> Ledger:
+    ids = ledger.ids
+    return Ledger(ids.index_select(0, beams.to(ids.device)), ledger.rows_per_sample)
 
 
-def _repeat(ids: Tensor, repeats: int) -> Tensor:
-    return ids.repeat_interleave(repeats, dim=0)
+def _repeat(ledger: Ledger, repeats: int) -> Ledger:
+    return Ledger(ledger.ids.repeat_interleave(repeats, dim=0), ledger.rows_per_sample * repeats)
 
 
-def _select(ids: Tensor, indices: Tensor) -> Tensor:
-    return ids[indices.to(ids.device)]
+def _select(ledger: Ledger, indices: Tensor) -> Ledger:
+    # Which rows are left of each sample is not known.
+    return Ledger(ledger.ids[indices.to(ledger.ids.device)])
 
 
-def _forget(ids: Tensor) -> None:
-    del ids
+def _forget(ledger: Ledger) -> None:
+    del ledger
 
 
 _FOLLOWERS = {

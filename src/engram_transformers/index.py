@@ -9,8 +9,8 @@ import torch
 import xxhash
 from torch import Tensor
 
+from engram_transformers.coded_ids import PADDING
 from engram_transformers.hashing import SuffixHasher
-from engram_transformers.history import PADDING
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class EngramMemory(nn.Module):
     h is selected, not added to, so it passes bit for bit.
 
     With the gates `fixed` (g = 1) and `content` there are no parameters and no buffers: the base's
-    state dict stays the base's. The projections are made from the seed, once per device.
+    state dict stays the base's. The projections are made from the seed, once per device. Those of
+    the gate `learned` are frozen until somebody asks for them: `memory.requires_grad_()`.
     """
 
     layer: int
@@ -44,16 +45,23 @@ class EngramMemory(nn.Module):
             self.key_projection = nn.Parameter(key)  # (dim, row_dim)
             self.key_norm = nn.Parameter(torch.ones(hidden_size))
             self.query_norm = nn.Parameter(torch.ones(hidden_size))
+            # Checkpoints of the base don't hold them, so training all of it must not move them.
+            self.requires_grad_(False)
 
     def maps(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the value and key maps, each (dim, row_dim) float32, on a device."""
+        """Return the value map (scaled, for |h|) and the key map on a device.
+
+        Each (dim, row_dim) float32.
+        """
         found = self._maps.get(device)
         if found is None:
             row_dim, seed = self.config.row_dim, self.config.seed
-            scale = math.sqrt(self.hidden_size / row_dim)
-            value = seeded_orthonormal("value", seed, self.hidden_size, row_dim) * scale
-            key = seeded_orthonormal("key", seed, self.hidden_size, row_dim)
-            found = self._maps[device] = (value.to(device), key.to(device))
+            with torch.inference_mode(False):  # writing needs them for gradients
+                # RMS-scale(h) is |h| / √d.
+                scale = 1 / math.sqrt(row_dim)
+                value = seeded_orthonormal("value", seed, self.hidden_size, row_dim) * scale
+                key = seeded_orthonormal("key", seed, self.hidden_size, row_dim)
+                found = self._maps[device] = (value.to(device), key.to(device))
         return found
 
     def gate(self, hidden_states: Tensor, rows: Tensor) -> Tensor:
@@ -88,24 +96,32 @@ class EngramMemory(nn.Module):
         Returns:
             (..., dim) float32.
         """
-        hidden = hidden_states.float()
-        value_map, _ = self.maps(hidden.device)
-        scale = hidden.pow(2).mean(-1, keepdim=True).sqrt()
-        return self.gate(hidden, rows) * scale * (rows @ value_map.T)
+        scale, value = self._parts(hidden_states.float(), rows)
+        return scale * value
 
     def forward(self, hidden_states: Tensor, rows: Tensor, found: Tensor) -> Tensor:
         """Add rows where they were found.
 
         Args:
-            hidden_states: (batch, seq, dim), any floating dtype.
-            rows: (batch, seq, row_dim) float32; ignored where nothing was found.
-            found: (batch, seq) bool.
+            hidden_states: (..., dim), any floating dtype.
+            rows: (..., row_dim) float32; ignored where nothing was found. Its leading dimensions,
+                and those of `found`, broadcast against those of `hidden_states`.
+            found: (...) bool.
 
         Returns:
-            (batch, seq, dim), bit-identical to `hidden_states` where `found` is False.
+            (..., dim), bit-identical to `hidden_states` where `found` is False.
         """
-        added = hidden_states.float() + self.contribution(hidden_states, rows)
+        hidden = hidden_states.float()
+        added = torch.addcmul(hidden, *self._parts(hidden, rows))
         return torch.where(found.unsqueeze(-1), added.to(hidden_states.dtype), hidden_states)
+
+    def _parts(self, hidden_states: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how much is added, (..., 1), and of what, (..., dim); both float32."""
+        value_map, _ = self.maps(hidden_states.device)
+        norm = torch.linalg.vector_norm(hidden_states, dim=-1, keepdim=True)
+        if self.config.gate_type != "fixed":
+            norm = norm * self.gate(hidden_states, rows)
+        return norm, torch.nn.functional.linear(rows, value_map)
 
     def extra_repr(self) -> str:
         """Show the configuration in `print(model)`."""

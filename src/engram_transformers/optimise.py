@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engram_transformers.batch import Batch
 from engram_transformers.storage import RowDtype, as_stored
-from engram_transformers.tail import Batch, Tail
+from engram_transformers.tail import Tail
+from engram_transformers.whole import WholeModel
 
 _SHRINK = 0.7
 """Facts that are won are left out of the batches once so few are left, relative to before."""
@@ -62,7 +64,7 @@ class Optimiser:
 
     def __init__(
         self,
-        tail: Tail,
+        runner: Tail | WholeModel,
         batches: Sequence[Batch],
         new_rows: int,
         fixed: Tensor,
@@ -70,7 +72,7 @@ class Optimiser:
         effort: Effort,
         on_step: Callable[[int, int], None],
     ) -> None:
-        self.tail = tail
+        self.runner = runner
         self.batches = list(batches)
         self.fixed = fixed  # (fixed rows, row_dim)
         self.first_new = fixed.shape[0]
@@ -183,7 +185,7 @@ class Optimiser:
 
     def _logits(self, batch: Batch, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return logits and targets where something is asked."""
-        logits = self.tail.logits(batch, self._values(batch), candidates)
+        logits = self.runner.logits(batch, self._values(batch), candidates)
         return logits, batch.targets[batch.asked]
 
     def _values(self, batch: Batch) -> Tensor:

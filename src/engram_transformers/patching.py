@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import torch
 from torch import nn
 
-from engram_transformers.architectures import block_owner, find_blocks, unwrap
+from engram_transformers.architectures import (
+    entry_points,
+    find_blocks,
+    hidden_size_of,
+    model_type_of,
+    unwrap,
+    vocab_size_of,
+)
 from engram_transformers.attachment import ATTRIBUTE, SUBMODULE, Attachment, find_attachment
 from engram_transformers.canonical import canonical_ids, tokenizer_fingerprint
 from engram_transformers.config import EngramConfig
@@ -17,12 +26,15 @@ from engram_transformers.errors import (
     TokenizerMismatchError,
     UnsupportedModelError,
 )
+from engram_transformers.layouts import Layout
 from engram_transformers.memory import EngramMemory
+from engram_transformers.placement import device_of, weights_nowhere
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
+_IGNORED = "_keys_to_ignore_on_save"
 
 
 def add_engram(
@@ -30,19 +42,23 @@ def add_engram(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     layers: Literal["auto"] | int | list[int] | tuple[int, ...] | None = None,
+    blocks: str | nn.ModuleList | None = None,
     config: EngramConfig | None = None,
     **config_fields: Any,
 ) -> ModelT:
     """Put memories on a causal language model, in place, without changing a bit of its output.
 
     Weights, their names and the model's class stay as they are: a submodule `engram` joins each
-    chosen block, and hooks read it.
+    chosen block, and hooks read it. What torch.compile has compiled so far in this process is
+    compiled again when it next runs.
 
     Args:
         model: A transformers causal language model, also inside a PEFT wrapper.
         tokenizer: The model's. None loads the one of `model.name_or_path`.
         layers: Blocks whose input gets a memory, 0-based, negative from the end; "auto" (the
             default) is the last block. `inject_layers` is accepted as another name.
+        blocks: The model's list of decoder blocks, or its dotted name ("model.layers"). None finds
+            it: the list that is as long as the configuration says.
         config: Settings; None means the defaults.
         **config_fields: Fields of `EngramConfig`, which replace those of `config`.
 
@@ -51,7 +67,8 @@ def add_engram(
 
     Raises:
         AlreadyPatchedError: If the model has memories.
-        UnsupportedModelError: If its architecture is not supported.
+        UnsupportedModelError: If no list of decoder blocks is found, the model takes no token ids,
+            or its weights are not loaded; the message says what to do.
         LayerIndexError: If a layer does not exist.
         TokenizerMismatchError: If there is no tokenizer or it does not fit the model.
         ConfigError: If a value is out of range.
@@ -71,36 +88,37 @@ def add_engram(
         config_fields["layers"] = layers
     settings = EngramConfig.from_fields(config, config_fields)
     base = unwrap(model)
-    blocks_name, blocks = find_blocks(base)
+    blocks_name, block_list = find_blocks(base, blocks)
+    _require_weights(base)
     settings = EngramConfig.from_fields(
-        settings, {"layers": resolve_layers(settings.layers, len(blocks), type(base).__name__)}
+        settings, {"layers": resolve_layers(settings.layers, len(block_list), type(base).__name__)}
     )
     tokenizer = _find_tokenizer(base, tokenizer)
-    vocab_size = _input_vocabulary(base)
+    vocab_size = vocab_size_of(base)
     _require_fit(tokenizer, vocab_size, type(base).__name__)
-    canonical = canonical_ids(tokenizer, vocab_size)
-    hidden_size = int(base.get_input_embeddings().weight.shape[1])  # pyright: ignore
+    layout = Layout(model_type_of(base), hidden_size_of(base))
     memories = {
-        layer: EngramMemory(settings, hidden_size, layer)
+        layer: EngramMemory(settings, layout.hidden_size, layer)
         for layer in settings.layers
         if isinstance(layer, int)
     }
     for layer, memory in memories.items():
-        memory.to(next(blocks[layer].parameters()).device)
+        memory.to(device_of(block_list[layer]))
     attachment = Attachment(
         base,
         settings,
         tokenizer,
         tokenizer_fingerprint(tokenizer),
-        canonical,
+        canonical_ids(tokenizer, vocab_size),
         memories,
-        len(blocks),
+        blocks_name,
+        layout,
     )
-    inner = getattr(base, "base_model", base)
     # Nothing above changes the model; nothing below fails.
-    attachment.register([model, base, inner, block_owner(base, blocks_name)], blocks)
+    attachment.register(entry_points(model, blocks_name))
     base.__dict__[ATTRIBUTE] = attachment
-    _keep_out_of_checkpoints(base, _parameter_names(attachment, blocks_name))
+    _forget_compiled_code()
+    _keep_out_of_checkpoints(attachment)
     return model
 
 
@@ -121,14 +139,13 @@ def remove_engram(model: ModelT) -> ModelT:
         raise NotPatchedError(type(model).__name__)
     for handle in attachment.handles:
         handle.remove()
-    blocks_name, blocks = find_blocks(attachment.model)
-    names = _parameter_names(attachment, blocks_name)
-    if names:
-        base: Any = attachment.model
-        base._keys_to_ignore_on_save = set(base._keys_to_ignore_on_save or ()) - names
-    for layer in attachment.memories:
-        delattr(blocks[layer], SUBMODULE)
+    _let_into_checkpoints(attachment)
+    memories = set(attachment.memories.values())
+    for module in list(attachment.model.modules()):
+        if module._modules.get(SUBMODULE) in memories:
+            delattr(module, SUBMODULE)
     del attachment.model.__dict__[ATTRIBUTE]
+    _forget_compiled_code()
     return model
 
 
@@ -156,19 +173,42 @@ def resolve_layers(
     return tuple(sorted({layer % blocks for layer in layers}))
 
 
-def _parameter_names(attachment: Attachment, blocks_name: str) -> set[str]:
+def _parameter_names(attachment: Attachment) -> set[str]:
     """Return the state-dict keys of learned gates."""
     return {
-        f"{blocks_name}.{layer}.{SUBMODULE}.{name}"
+        f"{attachment.blocks_name}.{layer}.{SUBMODULE}.{name}"
         for layer, memory in attachment.memories.items()
         for name, _ in memory.named_parameters()
     }
 
 
-def _keep_out_of_checkpoints(base: Any, names: set[str]) -> None:
+def _keep_out_of_checkpoints(attachment: Attachment) -> None:
     """Let `save_pretrained` of the base write a clean base checkpoint."""
+    names = _parameter_names(attachment)
     if names:
+        base: Any = attachment.model
+        attachment.ignored_on_save = [base.__dict__[_IGNORED]] if _IGNORED in base.__dict__ else []
         base._keys_to_ignore_on_save = set(base._keys_to_ignore_on_save or ()) | names
+
+
+def _let_into_checkpoints(attachment: Attachment) -> None:
+    """Undo `_keep_out_of_checkpoints`, and keep what others have added since."""
+    names = _parameter_names(attachment)
+    if not names:
+        return
+    base: Any = attachment.model
+    left = set(base._keys_to_ignore_on_save or ()) - names
+    del base.__dict__[_IGNORED]
+    for before in attachment.ignored_on_save:  # until transformers 5.9 the class's alone
+        base._keys_to_ignore_on_save = before
+    if left != set(base._keys_to_ignore_on_save or ()):
+        base._keys_to_ignore_on_save = left
+
+
+def _forget_compiled_code() -> None:
+    """Let torch.compile compile again: it does not look whether hooks came or went."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def _find_tokenizer(
@@ -194,8 +234,13 @@ def _find_tokenizer(
         ) from error
 
 
-def _input_vocabulary(model: nn.Module) -> int:
-    return int(model.get_input_embeddings().weight.shape[0])  # pyright: ignore
+def _require_weights(model: nn.Module) -> None:
+    missing = list(weights_nowhere(model))
+    if missing:
+        raise UnsupportedModelError(
+            model_type_of(model),
+            f"{len(missing)} weights are on the meta device ({missing[0]}, …): load them first.",
+        )
 
 
 def _require_fit(tokenizer: PreTrainedTokenizerBase, vocab_size: int, model_name: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engram_transformers.allocation import Line, allocate
 from engram_transformers.attachment import Attachment
-from engram_transformers.history import PADDING
+from engram_transformers.coded_ids import PADDING
 from engram_transformers.index import RowIndex, Rows, suffixes
 from engram_transformers.ledger import Entry
 from engram_transformers.sequences import Wording

@@ -233,6 +233,7 @@ class UserTable:
         options = WriteOptions(stop, min_order, context, guards, contexts, source, progress)
         given = as_facts(facts)
         attachment = self.attachment
+        attachment.require_vocabulary()
         binding = self._binding_for_writing(attachment)
         if not given:
             return WriteReport((), (), (), 0.0, 0.0, 0, self.rows.values.shape[0], self.nbytes)

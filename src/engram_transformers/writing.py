@@ -22,7 +22,7 @@ from engram_transformers.optimise import Effort
 from engram_transformers.plan import Item, Plan, make_plan, row_ids_of
 from engram_transformers.report import FailedFact, WriteReport
 from engram_transformers.sequences import AUTO_STOP, Encoder, Wording, wordings
-from engram_transformers.tail import Tail
+from engram_transformers.shortcut import runner_for
 
 if TYPE_CHECKING:
     from engram_transformers.table import UserTable
@@ -123,7 +123,9 @@ class _Writer:
         self.attachment = table.attachment
         self.now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         config: Any = self.attachment.model.config
-        self.longest = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+        window = getattr(config, "max_position_embeddings", None)
+        # XLNet says -1 where there is no end.
+        self.longest = window if isinstance(window, int) and window > 0 else 1 << 30
         self.encoder = Encoder(self.attachment.tokenizer)
         self.encoder.preload(entry.fact for entry in table.entries)
         self.kept = [self._old_item(entry) for entry in table.entries]
@@ -168,12 +170,12 @@ class _Writer:
         """Try until all is written or the tries are used up: outcomes, evaluation time, steps."""
         outcomes: dict[int, Outcome] = {}
         evaluation_seconds, steps = 0.0, 0
-        tail = Tail(self.attachment, self.table.layer)
         disable = None if self.options.progress is None else not self.options.progress
         bar: Any = tqdm(
             total=len(self.pending), unit="fact", desc="writing", delay=2, disable=disable
         )
         with bar, self.attachment.evaluating():
+            runner = runner_for(self.attachment, self.table.layer)
             waiting = self.pending
             for number, effort in enumerate(_EFFORTS):
                 if not waiting:
@@ -181,7 +183,7 @@ class _Writer:
                 items = waiting if number == 0 else [_with_more_room(i) for i in waiting]
                 attempt = Attempt(
                     self.table,
-                    tail,
+                    runner,
                     self._without_replaced(waiting),
                     items,
                     self.values,

@@ -1,0 +1,115 @@
+"""Reading tables within compiled code: one operator that torch.compile does not look into.
+
+What is active, and what the tables hold, changes from call to call and from thread to thread. As an
+operator, reading is looked up anew at every call, without a graph break and without compiling
+again; everything around it is compiled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from engram_transformers.active import frame_of
+from engram_transformers.calls import Call
+from engram_transformers.errors import ExportError, HistoryError, NotPatchedError
+from engram_transformers.recomputation import in_backward
+
+if TYPE_CHECKING:
+    from engram_transformers.patch_state import PatchState
+
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+_numbers = itertools.count(1)
+# Operators take numbers, not objects. Weak: a model that is deleted is gone from here.
+_attachments: weakref.WeakValueDictionary[int, PatchState] = weakref.WeakValueDictionary()
+
+
+def number_for(attachment: PatchState) -> int:
+    """Return a new number that `read` finds an attachment by."""
+    number = next(_numbers)
+    _attachments[number] = attachment
+    return number
+
+
+def _read(
+    window: Tensor,
+    seq: int,
+    number: int,
+    layer: int,
+    row_dim: int,
+    rows_per_sample: int,
+    problem: str,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Read the rows of every position of a call; see `Frame.read`.
+
+    Args:
+        window: (batch, earlier + seq) int64, coded ids.
+        seq: How many positions at the end are new.
+        number: The attachment's.
+        layer: The memory that reads.
+        row_dim: The configuration's.
+        rows_per_sample: See `Call`.
+        problem: Why earlier ids are unknown; empty if they are known.
+        device: Where the results go.
+
+    Returns:
+        (batch, seq, row_dim) float32 rows, and (batch, seq) bool: where one was found.
+    """
+    attachment = _attachments.get(number)
+    if attachment is None:
+        raise NotPatchedError("The model that was compiled")
+    if in_backward():
+        raise HistoryError(
+            "A compiled decoder block is computed again within a backward pass, where the tables"
+            " of its forward are not known. Use gradient checkpointing without torch.compile, or"
+            " that of transformers 5.23 or newer, which computes the rest of the block only."
+        )
+    frame = frame_of(attachment)
+    shape = (window.shape[0], seq)
+    if frame is None or not frame.has_rows(layer):
+        rows = torch.zeros(*shape, row_dim, device=device)
+        return rows, torch.zeros(shape, dtype=torch.bool, device=device)
+    if problem:
+        raise HistoryError(problem)
+    call = Call(attachment, None, window, shape, rows_per_sample=rows_per_sample)
+    return frame.read(call, layer, device)
+
+
+def _shapes(
+    window: Tensor,
+    seq: int,
+    number: int,
+    layer: int,
+    row_dim: int,
+    rows_per_sample: int,
+    problem: str,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    del number, layer, rows_per_sample, problem
+    if _is_exporting():  # not asked in traced code: torch 2.11 says yes there whenever it compiles
+        raise ExportError()
+    batch = window.shape[0]
+    rows = torch.empty(batch, seq, row_dim, device=device)
+    return rows, torch.empty(batch, seq, dtype=torch.bool, device=device)
+
+
+# A replayed CUDA graph runs no Python, so it would read what was active when it was captured.
+_TAGS = tuple(
+    getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
+)
+_OPTIONS: dict[str, Any] = {"tags": _TAGS} if _TAGS else {}
+read = torch.library.custom_op(
+    "engram_transformers::read",
+    _read,
+    mutates_args=(),
+    schema="(Tensor window, SymInt seq, int number, int layer, int row_dim, int rows_per_sample,"
+    " str problem, Device device) -> (Tensor, Tensor)",
+    **_OPTIONS,
+)
+read.register_fake(_shapes)

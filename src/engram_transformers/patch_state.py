@@ -1,0 +1,202 @@
+"""What the patch of one model knows and keeps, whatever is running."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from engram_transformers.active import Frame
+from engram_transformers.architectures import input_embeddings_of, vocab_size_of
+from engram_transformers.compiled import number_for
+from engram_transformers.config import EngramConfig
+from engram_transformers.errors import (
+    NotPatchedError,
+    TokenizerMismatchError,
+)
+from engram_transformers.fingerprint import merged_adapters, model_fingerprint, whole_weight
+from engram_transformers.hashing import SuffixHasher
+from engram_transformers.index import Rows
+from engram_transformers.layouts import Layout
+from engram_transformers.memory import EngramMemory
+from engram_transformers.placement import device_of
+from engram_transformers.prepared import PreparedTables
+from engram_transformers.recomputation import Recomputation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from engram_transformers.lora import SharedLora
+
+_FRAMES_LOCK = threading.Lock()
+
+
+class PatchState:
+    """What a patch knows of its model, and which tables are open on it.
+
+    Attributes:
+        model: The patched transformers model (inside a PEFT wrapper, if any).
+        config: With `layers` resolved.
+        tokenizer: Used to write and to show facts.
+        tokenizer_fingerprint: Of the tokenizer whose canonical ids are addressed.
+        memories: Layer -> memory.
+        blocks_name: The dotted name of the list of decoder blocks within the model.
+        layout: Of the blocks' hidden states.
+        number: By which compiled code finds this object.
+        open_frames: The `use_tables` blocks that are running, in any thread.
+        shared_frames: Those of them that all threads read.
+        tables_open: Whether there are any: a plain flag, which compiled code is guarded by.
+        prepared: Tables that were read lately, ready to be read again.
+        no_rows: What a table has at a layer that is not its own.
+        recomputation: What blocks read whose hidden states a backward pass may need again.
+        ignored_on_save: What the model itself left out of its checkpoints, if it said so.
+        shortcuts: Layer -> how the model is run while writing to it; see `shortcut`.
+        shared_lora: What `attach_shared_lora` attached, None for nothing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: EngramConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        tokenizer_fingerprint: str,
+        canonical: Tensor,
+        memories: dict[int, EngramMemory],
+        blocks_name: str,
+        layout: Layout,
+    ) -> None:
+        self.model = model
+        self.blocks_name = blocks_name
+        self.layout = layout
+        self.number = number_for(self)
+        self.open_frames: tuple[Frame, ...] = ()
+        self.shared_frames: tuple[Frame, ...] = ()
+        self.tables_open = False
+        self.config = config
+        self.tokenizer = tokenizer
+        self.tokenizer_fingerprint = tokenizer_fingerprint
+        self.memories = memories
+        self.canonical = canonical
+        self.canonical_list: list[int] = canonical.tolist()
+        self.hasher = SuffixHasher(config.seed, config.max_order)
+        self.shared_lora: SharedLora | None = model.__dict__.get("_engram_shared_lora")
+        self.handles: list[Any] = []
+        self._hooked: list[str] = []
+        self.recomputation = Recomputation()
+        self.prepared = PreparedTables()
+        nothing = torch.zeros(0, dtype=torch.int64)
+        self.no_rows = Rows(nothing, nothing, torch.zeros(0, config.row_dim), ())
+        self.ignored_on_save: list[Any] = []
+        self.shortcuts: dict[int, str] = {}
+        self._argument_names: dict[type, tuple[str, ...]] = {}
+        self._fingerprint: tuple[object, str] | None = None
+        self._premixed = {torch.device("cpu"): self.hasher.premix(canonical)}
+
+    def premixed(self, device: torch.device) -> Tensor:
+        """Return token id -> pre-mixed canonical id, (vocab,) int64, on a device."""
+        found = self._premixed.get(device)
+        if found is None:
+            with torch.inference_mode(False):
+                found = self._premixed[device] = self._premixed[torch.device("cpu")].to(device)
+        return found
+
+    @property
+    def block_list(self) -> nn.ModuleList:
+        """The model's decoder blocks."""
+        blocks = self.model.get_submodule(self.blocks_name)
+        if not isinstance(blocks, nn.ModuleList):
+            raise NotPatchedError(type(self.model).__name__)
+        return blocks
+
+    @property
+    def blocks(self) -> int:
+        """How many decoder blocks the model has."""
+        return len(self.block_list)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model takes token ids."""
+        return device_of(input_embeddings_of(self.model) or self.model)
+
+    def require_vocabulary(self) -> None:
+        """Raise if the model has other token ids than when it was patched.
+
+        Raises:
+            TokenizerMismatchError: If the embeddings were resized since.
+        """
+        seen, known = vocab_size_of(self.model), self.canonical.numel()
+        if seen != known:
+            raise TokenizerMismatchError(
+                f"The model had embeddings for {known} tokens when it was patched, and now has"
+                f" {seen}: call remove_engram(model), then add_engram(model, tokenizer) again."
+            )
+
+    @contextmanager
+    def evaluating(self) -> Generator[None]:
+        """Switch dropout off until the block ends."""
+        training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def model_fingerprint(self) -> str:
+        """Return the base model's fingerprint, computed again only when a weight has changed."""
+        versions = [(id(p), p._version) for p in self.model.parameters() if not p.is_inference()]
+        # PEFT merges through `.data`, which raises no version.
+        state = (tuple(versions), merged_adapters(self.model))
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = (state, model_fingerprint(self.model))
+        return self._fingerprint[1]
+
+    def gate_fingerprint(self) -> str | None:
+        """Return a digest of the learned gates' weights, None where gates have no weights."""
+        weights = [
+            whole_weight(memory, name, weight)
+            for _, memory in sorted(self.memories.items())
+            for name, weight in memory.named_parameters()
+        ]
+        if not weights:
+            return None
+        digest = xxhash.xxh3_128()
+        for weight in weights:
+            digest.update(weight.numpy().tobytes())
+        return digest.hexdigest()
+
+    def open_frame(self, frame: Frame, *, all_threads: bool) -> None:
+        """Note that tables are active somewhere; `close_frame` ends it."""
+        for layer, memory in self.memories.items():  # compiled code can't make them
+            memory.maps(device_of(self.block_list[layer]))
+        with _FRAMES_LOCK:
+            self.open_frames = (*self.open_frames, frame)
+            self.tables_open = any(frame.tables for frame in self.open_frames)
+            if all_threads:
+                self.shared_frames = (*self.shared_frames, frame)
+
+    def close_frame(self, frame: Frame) -> None:
+        """Undo `open_frame`."""
+        with _FRAMES_LOCK:
+            self.open_frames = tuple(f for f in self.open_frames if f is not frame)
+            self.tables_open = any(frame.tables for frame in self.open_frames)
+            self.shared_frames = tuple(f for f in self.shared_frames if f is not frame)
+        self.recomputation.forget_expired()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the pre-mixed ids on the CPU only, and nothing that depends on object identity."""
+        cpu = torch.device("cpu")
+        kept = {"_premixed": {cpu: self._premixed[cpu]}, "_fingerprint": None}
+        nowhere_active = {"open_frames": (), "shared_frames": (), "tables_open": False}
+        nothing_run = {"recomputation": Recomputation()}
+        return {**self.__dict__, **kept, **nowhere_active, **nothing_run}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a number of its own."""
+        self.__dict__.update(state)
+        self.number = number_for(self)
