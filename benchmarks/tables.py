@@ -22,6 +22,9 @@ def main() -> None:
     page += ["`benchmarks/results`; each file names the script, machine and versions.", ""]
     for run in runs:
         page += section(run)
+    for path in sorted(RESULTS.glob("overhead-*.json")):
+        page += overhead(json.loads(path.read_text()))
+    page += fuzz(json.loads((RESULTS / "fuzz.json").read_text()))
     collisions = json.loads((RESULTS / "hash_collisions.json").read_text())
     page += ["## Addresses (`benchmarks/hash_collisions.py`)", ""]
     page += [f"{collisions['distinct_ngrams']['together']:,} distinct n-grams of orders 1 to 64:"]
@@ -116,6 +119,44 @@ def section(run: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def overhead(run: dict[str, Any]) -> list[str]:
+    """Return what memories cost, as ratios over the bare model in the same run."""
+    environment = run["environment"]
+    states = list(run["cases"][0]["ratio"])
+    lines = [
+        f"## Running a patched model: {run['model']} in {run['dtype']} on {device(run)}",
+        "",
+        f"`{run['script']}`, commit {environment['commit']}, torch {environment['torch']},"
+        f" transformers {environment['transformers']}. Time over the bare model's, median (min to"
+        f" max of the rounds); the bare model over itself shows the noise. Texts of"
+        f" {run['prompt_tokens']} tokens, tables of {run['rows_per_table']} rows.",
+        "",
+        "| | batch | bare, ms | " + " | ".join(states) + " |",
+        "|---|---|---|" + "---|" * len(states),
+    ]
+    for case in run["cases"]:
+        cells = [
+            f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
+            for ratio in case["ratio"].values()
+        ]
+        bare = f"{case['bare_seconds']['median'] * 1e3:.1f}"
+        lines.append(f"| {case['kind']} | {case['batch']} | {bare} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def fuzz(run: dict[str, Any]) -> list[str]:
+    """Return what the comparison with a slow reader found."""
+    lines = ["## Random batches against a slow reader (`benchmarks/fuzz.py`)", ""]
+    names = {"reader": "The hooks and the reader alone", "model": "A whole tiny model"}
+    for key, name in names.items():
+        found = run[key]
+        lines.append(
+            f"- {name}: {found['batches']:,} batches, {found['positions']:,} positions,"
+            f" {found['rows_read']:,} rows read, {found['mismatches']} mismatches."
+        )
+    return [*lines, ""]
 
 
 def device(run: dict[str, Any]) -> str:

@@ -148,9 +148,6 @@ def test_a_call_without_ids_cannot_be_read(model):
     call = Call(attachment, None, None, (1, 4))
     with pytest.raises(RuntimeError, match="without ids was not refused"):
         frame.read(call, LAYERS[0], torch.device("cpu"))
-    index = RowIndex.build([table_of(model).rows], torch.device("cpu"))
-    with pytest.raises(RuntimeError, match="without ids was not refused"):
-        frame.find(call, index)
 
 
 def test_samples_without_tables_pass_bit_for_bit_beside_ones_with(model):

@@ -89,13 +89,12 @@ def test_ids_in_another_integer_dtype_are_read(model, table):
     assert bool(reads.found[0].any())
 
 
-def test_continuous_batching_is_refused(model, table):
-    """Its paged cache is passed with `write_index`; the history can't follow it yet."""
+def test_a_paged_cache_of_an_unknown_kind_is_refused(model, table):
     attachment = require_attachment(model)
     arguments = {"input_ids": IDS, "write_index": [torch.tensor([0])]}
     with (
         use_tables(model, table),
-        pytest.raises(UnsupportedCacheError, match="continuous batching is not supported yet"),
+        pytest.raises(UnsupportedCacheError, match="NoneType: continuous batching reads tables"),
     ):
         attachment.before_model(model, (), arguments)
     assert current_call(attachment) is None

@@ -160,7 +160,8 @@ def test_the_fingerprint_survives_use_and_run_time_options(
 ) -> None:
     before = tokenizer_fingerprint(tokenizer)
     tokenizer.pad_token = tokenizer.eos_token
-    tokenizer(["apple", "apple apple"], padding="max_length", max_length=1, truncation=True)
+    fixed_length = {"padding": "max_length", "max_length": 1, "truncation": True}
+    tokenizer(["apple", "apple apple"], add_special_tokens=False, **fixed_length)
     tokenizer.padding_side = "left"
     tokenizer.truncation_side = "left"
     tokenizer.model_max_length = 7

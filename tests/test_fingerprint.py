@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 from peft import LoraConfig, get_peft_model
+from zoo import species
 
 from engram_transformers import add_engram
 from engram_transformers.fingerprint import (
@@ -87,3 +88,18 @@ def test_only_adapters_that_are_switched_on_count(tiny_llama):
     assert adapter_fingerprint(wrapped) not in (None, first)
     with wrapped.disable_adapter():
         assert adapter_fingerprint(wrapped) is None
+
+
+def test_weights_that_a_model_divides_to_run_are_the_same_weights():
+    model = species()["RwkvForCausalLM"].build()
+    before, weights = model_fingerprint(model), copy.deepcopy(model.state_dict())
+    ids = torch.tensor([[5, 6, 7]])
+    model(ids)
+    assert any(not torch.equal(w, weights[name]) for name, w in model.state_dict().items())
+    assert model_fingerprint(model) == before
+    model.train()(ids)
+    assert model_fingerprint(model) == before
+    with torch.no_grad():
+        model.eval()(ids)
+        model.rwkv.blocks[-1].attention.output.weight.mul_(2)
+    assert model_fingerprint(model) != before

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from reference import rows_read
 from torch import Tensor
 
+from engram_transformers.coded_ids import PADDING, encode
 from engram_transformers.hashing import SuffixHasher
-from engram_transformers.history import PADDING, encode
 from engram_transformers.index import RowIndex, Rows, suffixes
 
 VOCAB = 6  # few, so that n-grams meet

@@ -88,7 +88,7 @@ def test_only_learned_gates_have_parameters():
 
 
 def test_learned_gates_and_rows_get_gradients():
-    memory = memory_of("learned")
+    memory = memory_of("learned").requires_grad_()
     rows = torch.randn(1, 2, ROW_DIM, requires_grad=True)
     memory(torch.randn(1, 2, DIM), rows, torch.ones(1, 2, dtype=torch.bool)).sum().backward()
     for value in (rows, *memory.parameters()):

@@ -162,9 +162,8 @@ def test_the_tokenizer_is_found_where_the_model_came_from(tiny_llama, tiny_token
     refused(tiny_llama, None, TokenizerMismatchError, "none could be loaded from ''.*Pass the mod")
     tiny_llama.save_pretrained(tmp_path)
     loaded = type(tiny_llama).from_pretrained(tmp_path)
-    refused(
-        loaded, None, TokenizerMismatchError, "No tokenizer was given, and none could be loaded"
-    )
+    # Older releases of transformers make up a tokenizer of eight tokens.
+    refused(loaded, None, TokenizerMismatchError, "none could be loaded|The tokenizer has 8 tokens")
     tiny_tokenizer.save_pretrained(tmp_path)
     attachment = require_attachment(add_engram(loaded))
     assert len(attachment.tokenizer) == len(tiny_tokenizer)

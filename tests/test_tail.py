@@ -7,11 +7,14 @@ import torch
 
 from engram_transformers import add_engram
 from engram_transformers.attachment import require_attachment
+from engram_transformers.batch import Batch
 from engram_transformers.evaluation import left_padded
-from engram_transformers.tail import Batch, Tail
+from engram_transformers.tail import Tail
 
 SEQUENCES = [[10, 11, 12, 13, 14, 15], [20, 21, 22, 23], [30, 31, 32, 33, 34]]
 CONTEXT = [50, 51, 52, 53, 54]
+LONG_CONTEXT = list(range(50, 90))
+"""Beyond the tiny models' sliding windows."""
 
 
 def prepare(tail: Tail, context: list[int], sequences: list[list[int]], asked: int) -> Batch:
@@ -54,7 +57,7 @@ def memory_block(model, layer: int):
 
 
 @pytest.mark.parametrize("layer", [1, -1])
-@pytest.mark.parametrize("context", [[], CONTEXT])
+@pytest.mark.parametrize("context", [[], CONTEXT[:1], CONTEXT, LONG_CONTEXT])
 @torch.no_grad()
 def test_the_tail_computes_what_the_whole_model_computes(
     tiny_model, tiny_tokenizer, layer, context
