@@ -132,7 +132,9 @@ def test_sampling_with_an_assistant_reads_the_tables(llama, prompt):
 
 @versions.EARLY_EXIT
 @pytest.mark.parametrize("early_exit", [1, 2, 3])
-@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3"])
+@pytest.mark.parametrize(
+    "family", ["llama", "mistral", pytest.param("gemma3", marks=versions.SLIDING_EARLY_EXIT)]
+)
 def test_an_early_exit_of_the_model_itself_says_what_greedy_says(
     family, tokenizer, prompt, early_exit
 ):

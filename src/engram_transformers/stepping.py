@@ -37,7 +37,9 @@ class StepReader:
         weights: (orders, reach) int64: what each of the last tokens counts for.
         terms: (orders,) int64: what the order itself adds.
         limits: (orders,) int64: the last place at which a barrier may stand.
-        keys: (entries + 1,) int64, sorted; the last one belongs to nobody.
+        places: (reach,) int64, 0, 1, ….
+        keys: (entries + 1,) int64, sorted; the last one belongs to nobody. With a single owner they
+            are the sums.
         sums: (entries + 1,) int64, addresses before mixing.
         owners: (entries + 1,) int64.
         row_index: (entries + 1,) int64.
@@ -50,6 +52,7 @@ class StepReader:
     weights: Tensor
     terms: Tensor
     limits: Tensor
+    places: Tensor
     keys: Tensor
     sums: Tensor
     owners: Tensor
@@ -71,7 +74,9 @@ class StepReader:
             The reader; None where two entries would hide each other (one in 2^64 per pair).
         """
         sums = hasher.unmix(index.addresses)
-        keys, order = torch.sort(sums ^ index.owner_keys[index.owners])
+        has_one_owner = index.owner_keys.numel() == 2  # the other one is nobody
+        marked = sums if has_one_owner else sums ^ index.owner_keys[index.owners]
+        keys, order = torch.sort(marked)
         if bool((keys[1:] == keys[:-1]).any()) or int(keys[-1]) == _LAST:
             return None
         weights, terms = hasher.weights(index.orders)
@@ -85,12 +90,13 @@ class StepReader:
             weights,
             terms,
             reach - index.orders,
+            torch.arange(reach, device=keys.device),
             closed(keys, _LAST),
             closed(sums[order], 0),
             closed(index.owners[order], _NOBODY),
             closed(index.row_index[order], 0),
             index.values,
-            index.owner_keys,
+            torch.zeros_like(index.owner_keys) if has_one_owner else index.owner_keys,
             reach,
         )
 
@@ -125,7 +131,7 @@ class StepReader:
         """
         sums, valid = self._suffixes(window, last)  # (batch, last, orders)
         if owners is None:
-            place = torch.searchsorted(self.keys, sums ^ self.owner_keys[0])
+            place = torch.searchsorted(self.keys, sums)
             hit = (self.sums[place] == sums) & valid
             score = ((self.row_index[place] + ranks) * hit).amax(-1)  # (batch, last)
         else:
@@ -154,7 +160,11 @@ class StepReader:
             missing = 0
         premixed = self.premixed[window]
         # A barrier stands before a start and behind padding; no suffix reaches across.
-        places = torch.arange(window.shape[1], device=window.device)
+        length = window.shape[1]
+        if length <= self.reach:
+            places = self.places[:length]
+        else:
+            places = torch.arange(length, device=window.device)
         barriers = (window < 0) * places + (window == PADDING)  # 0 for none
         if last == 1:
             first = barriers.amax(1, keepdim=True).unsqueeze(-1)  # (batch, 1, 1)
