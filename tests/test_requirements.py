@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def lowest_tested() -> dict[str, Version]:
 
 def test_the_lowest_versions_that_are_allowed_are_those_that_are_tested():
     assert lowest_tested() == lowest_allowed()
+
+
+def test_the_page_on_versions_names_the_lowest_ones():
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w-]+)[^|]* \| ([\d.]+) \| [\d.]+ \|$", page, re.MULTILINE)
+    named = {canonicalize_name(name): Version(version) for name, version in rows}
+    assert named.pop("python") == Version(project()["requires-python"].removeprefix(">="))
+    assert named == {name: lowest_tested()[name] for name in named}
+    assert {"torch", "transformers", "peft"} <= set(named)
 
 
 def test_the_workflows_test_every_version_of_python_that_is_named():

@@ -60,7 +60,10 @@ def recall_paged(new: Tensor, arguments: Mapping[str, Any], reach: int) -> Recal
     else:
         known = slots[read]
         ends = arguments["cu_seq_lens_q"].long()[1:]
-        key_ends = arguments["cu_seq_lens_k"][_FULL].long()[1:]
+        key_ends = arguments["cu_seq_lens_k"]
+        if isinstance(key_ends, Mapping):  # transformers 5.18: not if there is one kind only
+            key_ends = key_ends[_FULL]
+        key_ends = key_ends.long()[1:]
         request = torch.searchsorted(ends.contiguous(), tokens, right=True)
         queries = request < ends.numel()  # what is padded for a static shape belongs to nobody
         request = request.clamp_max(ends.numel() - 1)
@@ -103,8 +106,9 @@ def _full_attention_group(cache: Any) -> int | None:
     allocators = getattr(cache, "cache_allocators", None)
     if not isinstance(allocators, dict):
         return None
-    groups = (n for n, a in enumerate(allocators.values()) if a.layer_type == _FULL)
-    return next(groups, None)
+    # transformers 5.18 tells their kinds by their names only.
+    kinds = (getattr(group, "layer_type", name) for name, group in allocators.items())
+    return next((number for number, kind in enumerate(kinds) if kind == _FULL), None)
 
 
 def _slots_of(cache: Any, group: int, device: torch.device) -> Tensor:
