@@ -139,6 +139,7 @@ class Attachment(PatchState):
                 input_ids=input_ids,
                 cache=cache,
                 has_gradients=torch.is_grad_enabled(),
+                reads_nothing=True,
             )
         )
         return True
@@ -208,6 +209,8 @@ class Attachment(PatchState):
             hidden_states, _ = find_hidden_states(args, kwargs, self.layout.model_type)
             call, frame = self.recomputation.first_run(memory.layer, hidden_states, call, frame)
         writing = call is not None and call.replace is not None
+        if call is not None and call.reads_nothing and not writing:
+            return None  # also if another thread has written rows since the call began
         if compiling:
             if not self.tables_open:
                 return None

@@ -35,6 +35,7 @@ class Call:
         is_paged: Whether several requests stand behind one another, as in continuous batching.
         rows_per_sample: How many batch rows each sample of the tables was seen to be expanded to.
         has_gradients: Whether gradients were enabled when the call began.
+        reads_nothing: Whether no table had rows when the call began.
         visited: The layers whose memories were reached.
         replace: Set while writing: computes a block's input from what it would have been.
     """
@@ -51,6 +52,7 @@ class Call:
     is_paged: bool = False
     rows_per_sample: int = 1
     has_gradients: bool = False
+    reads_nothing: bool = False
     visited: set[int] = field(default_factory=set)
     replace: Callable[[int, Tensor], Tensor] | None = None
 
