@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -14,11 +16,13 @@ from engram_transformers.sharding import is_sharded, sharded_samples
 pytestmark = pytest.mark.filterwarnings("ignore:DTensor random operators:UserWarning")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mesh():
     """A mesh of this one process."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
+    # Until gloo's thread has let go of the last tensors: torch 2.6 waits for ever otherwise.
+    time.sleep(0.2)
     dist.destroy_process_group()
 
 
@@ -47,5 +51,6 @@ def test_samples_are_those_of_the_whole_weight(mesh, placement, dtype):
         assert torch.equal(sample, expected)
 
 
-def test_nothing_sharded_takes_no_collective():
-    assert sharded_samples([], 16) == []  # there is no process group
+def test_nothing_sharded_takes_no_collective(monkeypatch):
+    monkeypatch.setattr(dist, "all_reduce", None)
+    assert sharded_samples([], 16) == []
