@@ -1,9 +1,9 @@
-"""Check every class of causal language models, and make docs/architectures.md.
+"""Every class of causal language models against the contract: docs/architectures.md.
 
-    python benchmarks/architectures.py [--class LlamaForCausalLM ...]
+    python -m benchmarks run architectures [--class LlamaForCausalLM ...]
 
-The same checks as `pytest -m architectures`. With classes named, the page is not written. The
-script fails if a class neither holds the contract nor is refused by name.
+The same checks as `pytest -m architectures`. With classes named, no results are kept for the page.
+The benchmark fails if a class neither holds the contract nor is refused by name.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
-import transformers
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from benchmarks import markdown
+from benchmarks.common import require
+from benchmarks.setting import Setting
 
-from architecture_checks import FAILED, NOT_CHECKED, NOTED, REFUSED, WORKS, Result, check
-from architecture_promises import PROMISES
-from architecture_subject import FACT
-from zoo import Species, species
-
-PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+NEEDS_MODEL = False
+PAGE = "docs/architectures.md"
+QUICK = ("LlamaForCausalLM", "MambaForCausalLM", "GPT2LMHeadModel")
+WORKS, NOTED, REFUSED = "works", "works, with a note", "refused"
+NOT_CHECKED, FAILED = "not checked", "fails"
 STATUSES = {
     WORKS: "every promise below holds",
     NOTED: "so too, except for what the last column names: there, transformers breaks the promise"
@@ -37,77 +38,58 @@ STATUSES = {
 }
 
 
-def main() -> None:
-    args = parse_arguments()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--class", dest="classes", action="append", metavar="NAME")
+
+
+def run(setting: Setting) -> dict[str, Any]:
+    # Where the checks are; pytest comes with the tests' requirements.
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import transformers
+    from architecture_promises import PROMISES
+    from architecture_subject import FACT
+    from zoo import species
+
     torch.set_num_threads(1)
+    setting.device = torch.device("cpu")
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    found: dict[str, Result] = {}
+    chosen = setting.options.classes or (QUICK if setting.quick else ())
+    found: dict[str, dict[str, str]] = {}
     for name, one in species().items():
-        if args.classes and name not in args.classes:
+        if chosen and name not in chosen:
             continue
         started = time.perf_counter()
-        found[name] = outcome(one)
-        seconds = time.perf_counter() - started
-        print(f"{name}: {found[name].status} ({seconds:.1f} s) {found[name].reason}", flush=True)
-    if not args.classes:
-        PAGE.write_text(page(found), encoding="utf-8")
-    if any(result.status == FAILED for result in found.values()):
-        raise SystemExit("Some classes fail.")
+        found[name] = {"model_type": one.model_type, **outcome(one)}
+        taken = time.perf_counter() - started
+        print(
+            f"{name}: {found[name]['status']} ({taken:.1f} s) {found[name]['reason']}", flush=True
+        )
+    failed = sorted(name for name, one in found.items() if one["status"] == FAILED)
+    require(not failed, f"every class holds the contract or is refused: {', '.join(failed)}")
+    return {
+        "all_classes": not chosen,
+        "versions": versions(),
+        "promises": [(promise.__doc__ or "").strip() for promise in PROMISES],
+        "fact": list(FACT),
+        "classes": found,
+    }
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--class", dest="classes", action="append", metavar="NAME")
-    return parser.parse_args()
-
-
-def outcome(one: Species) -> Result:
+def outcome(one: Any) -> dict[str, str]:
     """Check one class; whatever is raised is its failure."""
+    from architecture_checks import check
+
     try:
         result = check(one)
     except Exception as error:
-        return Result(FAILED, f"{type(error).__name__}: {error}")
+        return {"status": FAILED, "reason": f"{type(error).__name__}: {error}"}
+    reason = result.reason
     if one.packages and result.status != NOT_CHECKED:
         needs = f"it needs {' and '.join(one.packages)}, and is not checked where they are absent"
-        return Result(result.status, "; ".join(filter(None, [needs, result.reason])))
-    return result
-
-
-def page(found: dict[str, Result]) -> str:
-    """Return the page, in Markdown."""
-    counts = Counter(result.status for result in found.values())
-    lines = [
-        "# Architectures",
-        "",
-        "Made by `python benchmarks/architectures.py`; the same checks run in"
-        " `pytest -m architectures`. Every class that this version of transformers lists as a"
-        " causal language model is built tiny (tests/zoo_configs.py), with random weights and four"
-        " blocks, in float32 on a CPU; encoders such as Bert as decoders:",
-        "",
-        *(f"{name} {version}" + "  " for name, version in versions().items()),
-        "",
-        "| status | classes | which means |",
-        "|---|---|---|",
-        *(f"| {s} | {counts[s]} | {text} |" for s, text in STATUSES.items() if counts[s]),
-        f"| all | {len(found)} | |",
-        "",
-        "What is checked, of memories at the second and at the last block:",
-        "",
-        *(f"- {(promise.__doc__ or '').strip()}" for promise in PROMISES),
-        "",
-        f"The fact is {FACT[0]!r}: {FACT[1]!r}. A trained model of the class was not run.",
-        "",
-        "| class | model type | status | why, or what to know |",
-        "|---|---|---|---|",
-    ]
-    for name, result in found.items():
-        reason = result.reason.replace("|", "\\|").replace("\n", " ")
-        if result.status == REFUSED:
-            reason = reason.partition(" is not supported: ")[2]
-        lines.append(f"| `{name}` | {species()[name].model_type} | {result.status} | {reason} |")
-    return "\n".join(lines) + "\n"
+        reason = "; ".join(filter(None, [needs, reason]))
+    return {"status": result.status, "reason": reason}
 
 
 def versions() -> dict[str, str]:
@@ -122,5 +104,67 @@ def versions() -> dict[str, str]:
     return seen
 
 
-if __name__ == "__main__":
-    main()
+def section(runs: list[dict[str, Any]]) -> list[str]:
+    lines = ["## Architectures", ""]
+    for run in filter(_is_whole, runs):
+        counts = Counter(one["status"] for one in run["classes"].values())
+        shown = ", ".join(f"{status}: {counts[status]}" for status in STATUSES if counts[status])
+        lines += [
+            f"Of {len(run['classes'])} classes of transformers {run['versions']['transformers']}"
+            f" ([each of them](architectures.md)): {shown}.",
+        ]
+    return lines
+
+
+def other_pages(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the page of its own that the last whole run makes."""
+    whole = [run for run in runs if _is_whole(run)]
+    return {PAGE: page(whole[-1])} if whole else {}
+
+
+def page(run: dict[str, Any]) -> str:
+    """Return docs/architectures.md."""
+    classes = run["classes"]
+    counts = Counter(one["status"] for one in classes.values())
+    prompt, answer = run["fact"]
+    lines = [
+        "# Architectures",
+        "",
+        "Made by `python -m benchmarks run architectures` and `python -m benchmarks pages`;"
+        " the same checks run in `pytest -m architectures`. Every class that this version of"
+        " transformers lists as a causal language model is built tiny (tests/zoo_configs.py), with"
+        " random weights and four blocks, in float32 on a CPU; encoders such as Bert as decoders:",
+        "",
+        *(f"{name} {version}  " for name, version in run["versions"].items()),
+        "",
+        *markdown.table(
+            ["status", "classes", "which means"],
+            [
+                *([s, counts[s], text] for s, text in STATUSES.items() if counts[s]),
+                ["all", len(classes), ""],
+            ],
+        ),
+        "What is checked, of memories at the second and at the last block:",
+        "",
+        *(f"- {promise}" for promise in run["promises"]),
+        "",
+        f"The fact is {prompt!r}: {answer!r}. A trained model of the class was not run.",
+        "",
+        *markdown.table(
+            ["class", "model type", "status", "why, or what to know"],
+            [
+                [f"`{name}`", one["model_type"], one["status"], _shown(one)]
+                for name, one in classes.items()
+            ],
+        ),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _shown(one: dict[str, str]) -> str:
+    reason = one["reason"].replace("|", "\\|").replace("\n", " ")
+    return reason.partition(" is not supported: ")[2] if one["status"] == REFUSED else reason
+
+
+def _is_whole(run: dict[str, Any]) -> bool:
+    return bool(run["all_classes"])

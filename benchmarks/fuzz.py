@@ -1,6 +1,6 @@
 """Fuzz what is read: random batches against a slow reader in plain Python.
 
-    python benchmarks/fuzz.py [--batches 10000] [--model-batches 1000] [--seed 0]
+    python -m benchmarks run fuzz [--batches 10000] [--model-batches 1000] [--seed 0]
 
 Batches of 1 to 5 samples (more rows as beams), padded left, right, on both sides or anywhere,
 packed, or with a 4-D mask; in chunks of any size, with dynamic, sliding and static caches that are
@@ -18,54 +18,54 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import torch
-from common import environment, require, write_results
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.strategies import SearchStrategy
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from benchmarks.common import require
+from benchmarks.setting import Setting
 
-from fuzz_plans import CacheKind, Plan, Style
-from fuzz_runs import MismatchError, Tally, model_plans, reader_plans, run_model, run_reader
-from fuzz_strategies import KINDS
+NEEDS_MODEL = False
 
 KEPT = 3
 """Mismatches of which the plan is written down."""
 
 
-def main() -> None:
-    args = parse_arguments()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batches", type=int, default=10_000, help="with the reader alone")
+    parser.add_argument("--model-batches", type=int, default=1_000, help="with a whole model")
+
+
+def run(setting: Setting) -> dict[str, Any]:
+    # Where the plans are; hypothesis comes with the tests' requirements.
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import hypothesis
+    from fuzz_runs import model_plans, reader_plans, run_model, run_reader
+
     torch.set_num_threads(1)
+    setting.device = torch.device("cpu")
+    batches = 1 if setting.quick else setting.options.batches
+    with_model = 1 if setting.quick else setting.options.model_batches
     results: dict[str, Any] = {
-        "benchmark": "fuzz",
-        "seed": args.seed,
-        "environment": environment(torch.device("cpu")) | {"hypothesis": hypothesis.__version__},
-        "reader": carry_out(args.batches, reader_plans, run_reader, args.seed),
-        "model": carry_out(args.model_batches, model_plans, run_model, args.seed),
+        "hypothesis": hypothesis.__version__,
+        "reader": carry_out(batches, reader_plans, run_reader, setting.seed),
+        "model": carry_out(with_model, model_plans, run_model, setting.seed),
     }
-    write_results(args.out, results)
     for part in ("reader", "model"):
         found = results[part]["mismatches"]
         require(found == 0, f"{found} of {results[part]['batches']} batches read something else")
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batches", type=int, default=10_000, help="with the reader alone")
-    parser.add_argument("--model-batches", type=int, default=1_000, help="with a whole model")
-    parser.add_argument("--seed", type=int, default=0, help="of hypothesis")
-    parser.add_argument("--out", default="fuzz", help="name of the results file")
-    return parser.parse_args()
+    return results
 
 
 def carry_out(
     count: int,
-    plans: Callable[[Style, CacheKind], SearchStrategy[Plan]],
-    run: Callable[[Plan, Tally], None],
+    plans: Callable[[Any, Any], Any],
+    run: Callable[[Any, Any], None],
     first_seed: int,
 ) -> dict[str, Any]:
     """Carry out so many plans, of each kind as many; say what was compared and what differed."""
+    from fuzz_runs import MismatchError, Tally
+    from fuzz_strategies import KINDS
+    from hypothesis import HealthCheck, Phase, given, seed, settings
+
     tally, mismatches, batches = Tally(), [], {}
     started = time.perf_counter()
     for number, (style, cache) in enumerate(KINDS):
@@ -79,7 +79,7 @@ def carry_out(
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
         @given(plan=plans(style, cache))
-        def each(plan: Plan) -> None:
+        def each(plan: Any) -> None:
             try:
                 run(plan, tally)
             except MismatchError as error:
@@ -102,5 +102,14 @@ def carry_out(
     }
 
 
-if __name__ == "__main__":
-    main()
+def section(runs: list[dict[str, Any]]) -> list[str]:
+    lines = ["## Random batches against a slow reader", ""]
+    names = {"reader": "The hooks and the reader alone", "model": "A whole tiny model"}
+    for run in runs:
+        for key, name in names.items():
+            found = run[key]
+            lines.append(
+                f"- {name}: {found['batches']:,} batches, {found['positions']:,} positions,"
+                f" {found['rows_read']:,} rows read, {found['mismatches']} mismatches."
+            )
+    return lines

@@ -1,21 +1,18 @@
-"""Look for address collisions among ten million distinct n-grams of orders 1 to 64.
+"""Address collisions among ten million distinct n-grams of orders 1 to 64.
 
 The n-grams are those of the Python standard library's sources (code, comments, documentation) and
 three adversarial families: words built like Thue-Morse's, the weak spot of polynomial hashes modulo
 2^64; constant and periodic runs; near duplicates. Whether two n-grams are distinct is decided by an
 independent 128-bit hash of their canonical ids (xxh3). Any collision makes the script fail.
 
-    python benchmarks/hash_collisions.py --tokenizer HuggingFaceTB/SmolLM2-135M-Instruct
+    python -m benchmarks run hash_collisions [--tokenizer ID_OR_PATH] [--ngrams 10000000]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
 import resource
-import subprocess
 import sys
 import sysconfig
 import time
@@ -31,10 +28,12 @@ import xxhash
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from benchmarks.common import require
+from benchmarks.setting import Setting
 from engram_transformers.canonical import canonical_ids, tokenizer_fingerprint
 from engram_transformers.hashing import SuffixHasher
 
-RESULTS = Path(__file__).parent / "results" / "hash_collisions.json"
+NEEDS_MODEL = False
 HIGHEST_ORDER = 64
 DOCUMENT_TOKENS = 4_096
 
@@ -168,46 +167,37 @@ def collisions(ngrams: Ngrams) -> int:
     return len(ngrams) - len(np.unique(ngrams["address"]))
 
 
-def commit() -> str | None:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else None
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tokenizer", help="folder or Hugging Face Hub id; default: the model's")
+    parser.add_argument("--ngrams", type=int, default=10_000_000, help="of real text, at least")
 
 
-def machine() -> dict[str, Any]:
-    packages = ("torch", "transformers", "tokenizers", "xxhash", "numpy")
-    return {
-        "commit": commit(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "architecture": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def run(tokenizer_name: str, wanted: int, seed: int) -> dict[str, Any]:
+def run(setting: Setting) -> dict[str, Any]:
     torch.set_num_threads(1)  # hashing in Python dominates; more threads only wait for each other
+    setting.device = torch.device("cpu")
+    options, seed = setting.options, setting.seed
+    wanted, words = (100_000, 50) if setting.quick else (options.ngrams, None)
     started = time.perf_counter()
-    tokenizer = cast(
-        PreTrainedTokenizerBase, cast(Any, AutoTokenizer).from_pretrained(tokenizer_name)
-    )
+    if options.tokenizer:
+        tokenizer = cast(Any, AutoTokenizer).from_pretrained(options.tokenizer)
+    else:
+        tokenizer = setting.tokenizer
     canonical = canonical_ids(tokenizer, len(tokenizer))
     hashes = Hashes(canonical, seed)
     rng = np.random.default_rng(seed)
     groups = {"real_text": real_text(documents(tokenizer, canonical, seed), hashes, wanted)}
     for family in (thue_morse, periodic_runs, near_duplicates):
         groups[family.__name__] = distinct(
-            np.concatenate([hashes.words(np.array(w, order="C")) for w in family(hashes, rng)])
+            np.concatenate(
+                [hashes.words(np.array(w[:words], order="C")) for w in family(hashes, rng)]
+            )
         )
     everything = distinct(np.concatenate(list(groups.values())))
-    return {
-        "tokenizer": Path(tokenizer_name).name,
+    results = {
+        "tokenizer": Path(options.tokenizer or setting.label).name,
         "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
         "canonical_ids": hashes.vocab,
         "orders": [1, HIGHEST_ORDER],
-        "seed": seed,
         "distinct_ngrams": {
             **{name: len(ngrams) for name, ngrams in groups.items()},
             "together": len(everything),
@@ -216,23 +206,18 @@ def run(tokenizer_name: str, wanted: int, seed: int) -> dict[str, Any]:
         "collisions_expected_of_a_random_function": len(everything) ** 2 / 2**65,
         "seconds": round(time.perf_counter() - started, 1),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "machine": machine(),
+        "packages": {name: version(name) for name in ("tokenizers", "xxhash", "numpy")},
     }
+    print(f"{len(everything):,} distinct n-grams, {results['collisions']} collisions")
+    require(results["collisions"] == 0, "no two n-grams share an address")
+    return results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--tokenizer", required=True, help="folder or Hugging Face Hub id")
-    parser.add_argument("--ngrams", type=int, default=10_000_000, help="of real text, at least")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    result = run(arguments.tokenizer, arguments.ngrams, arguments.seed)
-    print(json.dumps(result, indent=2))
-    if result["collisions"]:
-        sys.exit(f"{result['collisions']} addresses collide.")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def section(runs: list[dict[str, Any]]) -> list[str]:
+    lines = ["## Addresses", ""]
+    for found in runs:
+        lines.append(
+            f"{found['distinct_ngrams']['together']:,} distinct n-grams of orders"
+            f" {found['orders'][0]} to {found['orders'][1]}: {found['collisions']} collisions."
+        )
+    return lines

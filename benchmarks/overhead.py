@@ -6,8 +6,8 @@ reported, beside that of the bare model over itself: the noise. What is claimed 
 with nothing active and in samples that read nothing the logits are the bare model's bit for bit, a
 row that is found changes them, and cached steps are those of the whole sequence computed anew.
 
-    python benchmarks/overhead.py --device cpu
-    python benchmarks/overhead.py --device cuda --compile
+    python -m benchmarks run overhead --device cpu
+    python -m benchmarks run overhead --device cuda --compile
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from common import environment, require, spread, timed, write_results
 from transformers import DynamicCache, StaticCache
 
+from benchmarks import markdown
+from benchmarks.common import require, spread, timed
+from benchmarks.setting import Setting
 from engram_transformers import UserTable, add_engram, use_tables
 from engram_transformers.attachment import require_attachment
 from engram_transformers.binding import Binding
 from engram_transformers.index import Rows
-from engram_transformers.pretrained import load_pretrained
 from engram_transformers.storage import as_stored
 
 PROMPT = 128
@@ -37,29 +38,26 @@ STEPS = 32
 ROWS = 100
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=None, help="folder or Hub id; default SmolLM2-135M")
-    parser.add_argument("--label", default=None, help="the model's name in the results")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
+NEEDS_MODEL = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="compiled steps as well")
-    options = parser.parse_args()
 
-    device = torch.device(options.device)
-    loaded, tokenizer = load_pretrained(options.model) if options.model else load_pretrained()
-    bare = loaded.to(device=device, dtype=getattr(torch, options.dtype)).eval()
+
+def run(setting: Setting) -> dict[str, Any]:
+    options, bare = setting.options, setting.model
+    batches, rounds = ([1], 1) if setting.quick else (options.batch, options.rounds)
     # Another object with the same weights.
     weights = [*bare.parameters(), *bare.buffers()]
     patched = copy.deepcopy(bare, {id(weight): weight for weight in weights})
-    add_engram(patched, tokenizer)
+    add_engram(patched, setting.tokenizer, **setting.config_fields)
 
     cases: list[dict[str, Any]] = []
-    for batch in options.batch:
-        ids = random_ids(patched, batch, PROMPT + STEPS, options.seed)
+    for batch in batches:
+        ids = random_ids(patched, batch, PROMPT + STEPS, setting.seed)
         tables = [random_table(patched, ids[n], owner=n) for n in range(batch)]
         check(bare, patched, ids, tables)
         kinds: list[tuple[str, Callable[[Any], list[Callable[[], None]]]]] = [
@@ -77,22 +75,16 @@ def main() -> None:
                 )
             )
         for kind, prepare in kinds:
-            ratios, seconds = measure(bare, patched, prepare, tables, device, options)
+            ratios, seconds = measure(bare, patched, prepare, tables, setting, rounds)
             cases.append({"kind": kind, "batch": batch, "ratio": ratios, "bare_seconds": seconds})
             shown = ", ".join(f"{name} {value['median']:.4f}" for name, value in ratios.items())
             print(f"{kind}, batch {batch}: bare {seconds['median'] * 1e3:.2f} ms; {shown}")
-    kept = {
-        "script": "benchmarks/overhead.py",
-        "model": options.label or options.model or "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "dtype": options.dtype,
+    return {
         "prompt_tokens": PROMPT,
         "steps": STEPS,
         "rows_per_table": ROWS,
-        "seed": options.seed,
-        "environment": environment(device),
         "cases": cases,
     }
-    write_results(f"overhead-{device.type}-{options.dtype}", kept)
 
 
 def measure(
@@ -100,8 +92,8 @@ def measure(
     patched: Any,
     prepare: Callable[[Any], list[Callable[[], None]]],
     tables: list[UserTable],
-    device: torch.device,
-    options: argparse.Namespace,
+    setting: Setting,
+    rounds: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return, for each state of the tables, the spread of patched over bare; and bare seconds.
 
@@ -115,10 +107,11 @@ def measure(
         "one table": (patched, tables[0]),
         "a table for each sample": (patched, tables),
     }
-    order = random.Random(options.seed)
+    order = random.Random(setting.seed)
     medians: dict[str, list[float]] = {name: [] for name in states}
-    for number in range(options.rounds + 1):
-        pieces = {name: prepare(model) for name, (model, _) in states.items()}
+    for number in range(rounds + 1):
+        some = 3 if setting.quick else None
+        pieces = {name: prepare(model)[:some] for name, (model, _) in states.items()}
         seconds: dict[str, list[float]] = {name: [] for name in states}
         for place in range(len(pieces["bare"])):
             names = list(states)
@@ -126,7 +119,7 @@ def measure(
             for name in names:
                 active = states[name][1]
                 with use_tables(patched, active) if active is not None else nullcontext():
-                    seconds[name].append(timed(device, pieces[name][place])[0])
+                    seconds[name].append(timed(setting.device, pieces[name][place])[0])
         if number:  # the first round warms up
             for name, taken in seconds.items():
                 medians[name].append(statistics.median(taken))
@@ -219,5 +212,36 @@ def check(bare: Any, patched: Any, ids: torch.Tensor, tables: list[UserTable]) -
     )
 
 
-if __name__ == "__main__":
-    main()
+def section(runs: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "## Running a patched model",
+        "",
+        "Time over the bare model's, median (min to max of the rounds); the bare model over itself"
+        " shows the noise.",
+        "",
+    ]
+    for run in runs:
+        lines += [
+            f"### {markdown.where(run)}",
+            "",
+            f"Texts of {run['prompt_tokens']} tokens, tables of {run['rows_per_table']} rows;"
+            f" {markdown.provenance(run)}.",
+            "",
+        ]
+        lines += markdown.table(
+            ["", "batch", "bare, ms", *run["cases"][0]["ratio"]],
+            [
+                [
+                    case["kind"],
+                    case["batch"],
+                    f"{case['bare_seconds']['median'] * 1e3:.1f}",
+                    *map(_ratio, case["ratio"].values()),
+                ]
+                for case in run["cases"]
+            ],
+        )
+    return lines
+
+
+def _ratio(spread: dict[str, Any]) -> str:
+    return f"{spread['median']:.3f} ({spread['min']:.3f} to {spread['max']:.3f})"

@@ -1,6 +1,6 @@
 """Writing facts into a model: recall, seconds, memory, bytes, and what else moves.
 
-    python benchmarks/write.py [--model ID_OR_PATH] [--device cuda] [--data FOLDER] [--facts 100]
+    python -m benchmarks run write [--facts 100 1000] [--settings gate_type=content row_dim=32]
 
 Every claim is checked before a speed is reported. The baseline is one LoRA per user (PEFT, rank 16)
 trained on the same facts until it recalls as many; it is timed in the same run.
@@ -17,36 +17,44 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import environment, peak_memory, require, spread, timed, write_results
-from facts import distinct_facts
-from texts import sentences, unseen_contexts
 
+from benchmarks import markdown
+from benchmarks.asking import STOP, Question, generate, is_whole, tokens_of
+from benchmarks.common import peak_memory, require, spread, timed
+from benchmarks.facts import distinct_facts
+from benchmarks.setting import Setting
+from benchmarks.texts import sentences, unseen_contexts
 from engram_transformers import UserTable, add_engram, engram_disabled, remove_engram, use_tables
-from engram_transformers.pretrained import load_pretrained
 
-STOP = "."
+NEEDS_MODEL = True
+
+Facts = list[tuple[str, str]]
 
 
-def main() -> None:
-    args = parse_arguments()
-    device = torch.device(args.device)
-    model, tokenizer = load_pretrained(args.model, dtype=getattr(torch, args.dtype), device=device)
-    model.eval()
-    facts, source = distinct_facts(max(args.facts), args.data)
-    results: dict[str, Any] = {
-        "benchmark": "write",
-        "model": args.label or args.model,
-        "dtype": args.dtype,
-        "facts_from": source,
-        "environment": environment(device),
-        "import": import_seconds(),
-        "write": [],
-    }
-    for count in args.facts:
-        results["write"].append(measure(model, tokenizer, facts[:count], device, args))
-    results["locality"] = locality(model, tokenizer, facts[: args.facts[0]], args)
-    if not args.no_lora:
-        results["lora"] = lora(model, tokenizer, facts[: args.facts[0]], device, args)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--facts", type=int, nargs="+", help="default 100 and 1,000")
+    parser.add_argument("--repeats", type=int, default=5, help="timed writes of the first count")
+    parser.add_argument("--ask-in", type=int, default=8, help="so many contexts, shortest first")
+    parser.add_argument("--ask-in-large", type=int, default=8, help="the same, over 100 facts")
+    parser.add_argument("--sentences", type=int, default=1000)
+    parser.add_argument("--no-lora", action="store_true")
+    parser.add_argument("--contexts", type=int, default=None, help="as in UserTable.write")
+
+
+def run(setting: Setting) -> dict[str, Any]:
+    options = setting.options
+    if setting.quick:
+        options = argparse.Namespace(**vars(options))
+        options.repeats, options.ask_in, options.sentences, options.no_lora = 1, 1, 4, True
+    counts = options.facts or ([4] if setting.quick else [100, 1000])
+    facts, source = distinct_facts(max(counts), setting.data)
+    results: dict[str, Any] = {"facts_from": source, "write": []}
+    results["import"] = import_seconds(1 if setting.quick else 5)
+    for count in counts:
+        results["write"].append(measure(setting, facts[:count], options))
+    results["locality"] = locality(setting, facts[: counts[0]], options.sentences)
+    if not options.no_lora:
+        results["lora"] = lora(setting, facts[: counts[0]])
         ours = results["write"][0]
         results["lora_over_ours"] = {
             "seconds": results["lora"]["seconds"] / ours["seconds"]["median"],
@@ -54,59 +62,26 @@ def main() -> None:
             "peak_memory": results["lora"]["peak_mib"] / ours["peak_mib"],
         }
         print("LoRA over ours:", results["lora_over_ours"])
-    write_results(args.out or f"write-{device.type}-{args.dtype}", results)
+    return results
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M-Instruct")
-    parser.add_argument("--label", help="the model's name in the results, if --model is a folder")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--facts", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--repeats", type=int, default=5, help="timed writes of the first count")
-    parser.add_argument("--ask-in", type=int, default=8, help="so many contexts, shortest first")
-    parser.add_argument("--ask-in-large", type=int, default=8, help="the same, over 100 facts")
-    parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--no-lora", action="store_true")
-    parser.add_argument("--out", help="name of the JSON file")
-    parser.add_argument("--settings", nargs="*", default=[], help="EngramConfig fields, name=value")
-    parser.add_argument("--contexts", type=int, default=None, help="as in UserTable.write")
-    return parser.parse_args()
-
-
-def settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the configuration fields given on the command line."""
-    pairs = (item.split("=", 1) for item in args.settings)
-    return {name: int(value) if value.lstrip("-").isdigit() else value for name, value in pairs}
-
-
-def write_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the write options given on the command line."""
-    return {} if args.contexts is None else {"contexts": args.contexts}
-
-
-def measure(
-    model: Any, tokenizer: Any, facts: list[tuple[str, str]], device: torch.device, args: Any
-) -> dict[str, Any]:
+def measure(setting: Setting, facts: Facts, options: argparse.Namespace) -> dict[str, Any]:
     """Write facts, ask them everywhere, and time it."""
-    add_engram(model, tokenizer, **settings(args))
+    model, tokenizer = setting.model, setting.tokenizer
+    add_engram(model, tokenizer, **setting.config_fields)
     UserTable(model, "warm-up").write(facts[:8], progress=False)
-    seconds: list[float] = []
+    taken: list[float] = []
     evaluation: list[float] = []
-    repeats = args.repeats if len(facts) <= 100 else 1
-    for _ in range(repeats):
+    arguments = {} if options.contexts is None else {"contexts": options.contexts}
+    for _ in range(options.repeats if len(facts) <= 100 else 1):
         table = UserTable(model, "benchmark")
-        with peak_memory(device) as peak:
-            report = table.write(facts, progress=False, **write_options(args))
-        seconds.append(report.seconds)
+        with peak_memory(setting.device) as peak:
+            report = table.write(facts, progress=False, **arguments)
+        taken.append(report.seconds)
         evaluation.append(report.evaluation_seconds)
     recall = {}
-    contexts = unseen_contexts(tokenizer)
-    for name, context in list(contexts.items())[
-        : args.ask_in if len(facts) <= 100 else args.ask_in_large
-    ]:
+    asked_in = options.ask_in if len(facts) <= 100 else options.ask_in_large
+    for name, context in list(unseen_contexts(tokenizer).items())[:asked_in]:
         tokens = len(tokenizer(context)["input_ids"])
         with use_tables(model, table):
             right = ask(model, tokenizer, facts, context)
@@ -124,7 +99,7 @@ def measure(
         "failed": [str(failed.fact.prompt) for failed in report.failed],
         "recall": recall,
         "steps": report.steps,
-        "seconds": spread(seconds),
+        "seconds": spread(taken),
         "evaluation_seconds": spread(evaluation),
         "rows": report.rows,
         "bytes_of_rows_and_addresses": report.nbytes,
@@ -139,38 +114,23 @@ def measure(
     return result
 
 
-@torch.inference_mode()
-def ask(
-    model: Any, tokenizer: Any, facts: list[tuple[str, str]], context: str, batch: int = 50
-) -> list[bool]:
+def ask(model: Any, tokenizer: Any, facts: Facts, context: str) -> list[bool]:
     """Ask by free greedy generation: is the whole answer said, and does it end there?"""
-    right: list[bool] = []
-    tokenizer.padding_side = "left"
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    for start in range(0, len(facts), batch):
-        part = facts[start : start + batch]
-        inputs = tokenizer(
-            [context + prompt for prompt, _ in part], return_tensors="pt", padding=True
-        ).to(model.device)
-        longest = max(len(tokenizer(answer)["input_ids"]) for _, answer in part) + 2
-        output = model.generate(**inputs, max_new_tokens=longest, do_sample=False)
-        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :])
-        right += [
-            text.strip().startswith(answer.strip() + STOP)
-            for text, (_, answer) in zip(texts, part, strict=True)
-        ]
-    return right
+    questions = [Question(context + prompt, answer) for prompt, answer in facts]
+    prompts = [question.prompt for question in questions]
+    said = generate(model, tokenizer, prompts, tokens_of(tokenizer, questions))
+    return [is_whole(text, q.answer) for text, q in zip(said, questions, strict=True)]
 
 
 @torch.no_grad()
-def locality(model: Any, tokenizer: Any, facts: list[tuple[str, str]], args: Any) -> dict[str, Any]:
+def locality(setting: Setting, facts: Facts, count: int) -> dict[str, Any]:
     """Check sentences without a trigger bit for bit, in float32 and bfloat16."""
     counts: dict[str, Any] = {}
-    texts = sorted(sentences(args.sentences), key=len)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    texts = sorted(sentences(count), key=len)
+    tokenizer = setting.tokenizer
     for dtype in (torch.float32, torch.bfloat16):
-        twin = copy.deepcopy(model).to(dtype)
-        add_engram(twin, tokenizer, **settings(args))
+        twin = copy.deepcopy(setting.model).to(dtype)
+        add_engram(twin, tokenizer, **setting.config_fields)
         table = UserTable(twin, "benchmark")
         table.write(facts, progress=False)
         equal = 0
@@ -189,15 +149,14 @@ def locality(model: Any, tokenizer: Any, facts: list[tuple[str, str]], args: Any
     return counts
 
 
-def lora(
-    model: Any, tokenizer: Any, facts: list[tuple[str, str]], device: torch.device, args: Any
-) -> dict[str, Any]:
+def lora(setting: Setting, facts: Facts) -> dict[str, Any]:
     """Train one LoRA on the facts until every answer token is won, then ask."""
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(0)
+    tokenizer, device = setting.tokenizer, setting.device
+    torch.manual_seed(setting.seed)
     adapted: Any = get_peft_model(
-        copy.deepcopy(model), LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
+        copy.deepcopy(setting.model), LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
     )
     rows = [
         (
@@ -242,7 +201,7 @@ def lora(
                 return
 
     with peak_memory(device) as peak:
-        seconds, _ = timed(device, train)
+        taken, _ = timed(device, train)
     adapted.eval()
     recall = sum(ask(adapted, tokenizer, facts, "")) / len(facts)
     with tempfile.TemporaryDirectory() as folder:
@@ -252,7 +211,7 @@ def lora(
         "rank": 16,
         "epochs": epochs,
         "recall": recall,
-        "seconds": seconds,
+        "seconds": taken,
         "peak_mib": peak["mib"],
         "bytes": size,
     }
@@ -260,7 +219,7 @@ def lora(
     return result
 
 
-def import_seconds() -> dict[str, Any]:
+def import_seconds(repeats: int) -> dict[str, Any]:
     """Measure what importing the library adds to torch and transformers, and what it pulls in."""
     code = (
         "import time, sys, torch, transformers\n"
@@ -272,7 +231,7 @@ def import_seconds() -> dict[str, Any]:
     )
     seconds: list[float] = []
     pulled: set[str] = set()
-    for _ in range(5):
+    for _ in range(repeats):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
@@ -284,5 +243,66 @@ def import_seconds() -> dict[str, Any]:
     return {"seconds_added": spread(seconds)}
 
 
-if __name__ == "__main__":
-    main()
+def section(runs: list[dict[str, Any]]) -> list[str]:
+    lines: list[str] = ["## Writing facts: seconds, memory, bytes", ""]
+    for run in runs:
+        lines += _section(run)
+    return lines
+
+
+def _section(run: dict[str, Any]) -> list[str]:
+    lines = [
+        f"### {markdown.where(run)}",
+        "",
+        f"{markdown.provenance(run)[:1].upper()}{markdown.provenance(run)[1:]}. Facts:"
+        f" {run['facts_from']}. Importing the library adds"
+        f" {run['import']['seconds_added']['median']:.3f} s to importing torch and transformers.",
+        "",
+    ]
+    header = ["facts", "written", "seconds (min to max, n)", "asking, seconds", "steps", "rows"]
+    lines += markdown.table(
+        [*header, "bytes on disk", "peak memory"],
+        [
+            [
+                f"{one['facts']:,}",
+                markdown.percent(one["written"]),
+                markdown.seconds(one["seconds"]),
+                f"{one['evaluation_seconds']['median']:.2f}",
+                one["steps"],
+                f"{one['rows']:,}",
+                f"{one['bytes_on_disk']:,}",
+                f"+{one['peak_mib']:.0f} MiB",
+            ]
+            for one in run["write"]
+        ],
+    )
+    lines += ["Recall of whole answers after texts that were not used in writing:", ""]
+    lines += markdown.table(
+        ["context", "tokens", *(f"{one['facts']:,} facts" for one in run["write"])],
+        [
+            [name, first["tokens"], *(_recall(one, name) for one in run["write"])]
+            for name, first in run["write"][0]["recall"].items()
+        ],
+    )
+    found = (
+        f"{name}: {one['bit_identical']:,} of {one['sentences']:,} bit-identical"
+        for name, one in run["locality"].items()
+    )
+    lines += [f"Sentences without a trigger, with the table active: {'; '.join(found)}.", ""]
+    if "lora" in run:
+        found, ratio = run["lora"], run["lora_over_ours"]
+        lines += [
+            f"One LoRA (rank {found['rank']}) trained on the same {run['write'][0]['facts']} facts"
+            f" until every answer token was won: {found['epochs']} epochs,"
+            f" {found['seconds']:.1f} s, recall {found['recall']:.0%}, {found['bytes']:,} bytes,"
+            f" peak +{found['peak_mib']:.0f} MiB. That is {ratio['seconds']:.0f} times our seconds,"
+            f" {ratio['bytes']:,.0f} times our bytes and {ratio['peak_memory']:.1f} times our"
+            " memory.",
+            "",
+        ]
+    return lines
+
+
+def _recall(one: dict[str, Any], context: str) -> str:
+    found = one["recall"].get(context)
+    return markdown.percent(found["recall"]) if found else ""

@@ -104,7 +104,7 @@ def table_of_facts(model: Any, facts: Sequence[Fact], *, seed: int = 0) -> UserT
     for fact in facts:
         lines = wordings(attachment.tokenizer, fact, "auto", 10_000, canonical_ids)
         entry = Entry(fact, "2026-01-01T00:00:00+00:00", "auto", ())
-        items.append(Item(entry, lines, None, own_stop=True))
+        items.append(Item(entry, lines, None, "nothing"))
     plan = make_plan(attachment, items, 0)
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(plan.new_rows, attachment.config.row_dim, generator=generator)

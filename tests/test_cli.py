@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,9 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out == f"engram-transformers {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["write"], ["erase"], ["show"], ["ask"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["write"], ["erase"], ["show"], ["ask"], ["explain"]]
+)
 def test_help_is_printed(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([*command, "--help"])
@@ -72,6 +75,9 @@ def test_help_is_printed(command, capsys):
         (["erase", "folder", "--prompt", "x", "--all"], "not allowed with"),
         (["erase", "folder", "--prompt", "x", "--yes"], "--yes: only with --all"),
         (["ask", "folder", "x", "--max-new-tokens", "0"], "0 is not at least 1"),
+        (["explain", "folder", "x", "--top", "0"], "0 is not at least 1"),
+        (["explain", "folder", "x", "--plot", "rows.doc"], "must end in one of .pdf, .png, .svg"),
+        (["explain", "folder", "x", "--plot", "no/such/folder/f.png"], "there is no folder"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_wrong(arguments, message, capsys):
@@ -128,7 +134,7 @@ def test_a_fact_that_is_left_out_makes_the_exit_code_1(model_folder, tmp_path, c
     monkeypatch.setattr(
         attempt,
         "is_recalled",
-        lambda wording, said: wording.targets == tuple(said) and len(wording.targets) < 8,
+        lambda wording, said: wording.targets == said.tokens and len(wording.targets) < 8,
     )
     folder = tmp_path / "notes"
     facts = ["--fact", *CODE, "--fact", CITY[0], "a very long answer of many tokens"]
@@ -252,8 +258,53 @@ def test_ask_in_a_chat_renders_the_prompt_as_the_users_message(
     assert not capsys.readouterr().out.startswith("Bergen")
 
 
+def test_explain_prints_what_fires_and_what_comes_next(with_model, table_folder, capsys):
+    assert with_model("explain", table_folder, f"{CODE[0]} 4471", "--top", "2") == 0
+    said = capsys.readouterr().out
+    assert "ilse: My locker code is → 4471" in said
+    assert "The most likely next tokens" in said
+    assert said.count("without  ") == said.count("with     ") > 1
+    assert all(line.count(" %") == 2 for line in said.splitlines() if "without  " in line)
+
+
+def test_explain_prints_tables_on_a_terminal(with_model, table_folder, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert with_model("explain", table_folder, CODE[0]) == 0
+    assert "rank was" in sys.stdout.getvalue()  # a column of the tables only
+
+
+def test_explain_prints_json(with_model, table_folder, capsys):
+    assert with_model("explain", table_folder, CODE[0], "--json") == 0
+    (sequence,) = json.loads(capsys.readouterr().out)["sequences"]
+    (firing,) = sequence["firings"]
+    assert firing["fact"]["prompt"] == CODE[0]
+    addresses = read_table(Path(table_folder)).rows.addresses.tolist()
+    assert int(firing["address"], 16) in [address % (1 << 64) for address in addresses]
+
+
+def test_explain_saves_a_picture(with_model, table_folder, tmp_path, capsys):
+    path = tmp_path / "rows.svg"
+    assert with_model("explain", table_folder, CODE[0], "--plot", str(path)) == 0
+    assert path.read_bytes().startswith(b"<?xml")
+    assert f"Picture: {path}" in capsys.readouterr().err
+
+
+def test_explain_reads_a_users_message_in_a_chat(with_model, table_folder, capsys):
+    assert with_model("explain", table_folder, "Hello", "--chat", "--json") == 0
+    (sequence,) = json.loads(capsys.readouterr().out)["sequences"]
+    assert "".join(sequence["tokens"]) == (
+        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert sequence["firings"] == []
+
+
 @pytest.mark.parametrize(
-    "arguments", [["show"], ["ask", "My locker code is"], ["erase", "--all", "--yes"]]
+    "arguments",
+    [["show"], ["ask", "My locker code is"], ["explain", "My locker"], ["erase", "--all", "--yes"]],
 )
 def test_a_folder_that_is_no_table_is_one_clear_message(arguments, tmp_path, capsys):
     command, *rest = arguments

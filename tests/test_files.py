@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
@@ -28,7 +29,7 @@ DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(DATA))
 import make_golden  # noqa: E402
 
-DTYPES = ("int8", "float16", "bfloat16", "float32")
+DTYPES = ("int4", "int8", "float16", "bfloat16", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_nbytes_are_the_bytes_of_the_tensors_in_the_file(model, tmp_path, dtype,
 
 def test_the_config_file_holds_fields_of_the_configuration(table, model, tmp_path):
     fields = json.loads((table.save_pretrained(tmp_path) / CONFIG_NAME).read_bytes())
-    assert fields.pop("format_version") == 1
+    assert fields.pop("format_version") == 2
     again = add_engram(tiny.tiny_model("llama"), tiny.tiny_tokenizer(), **fields)
     assert same_tables(UserTable.from_pretrained(tmp_path, again), table)
 
@@ -170,9 +171,24 @@ def test_the_config_file_holds_fields_of_the_configuration(table, model, tmp_pat
             "b66a5192aaa35dda7e75a1c32ad9f8da594fa8765489767629cb12c131f1a06e",
             make_golden.without_ledger,
         ),
+        (
+            "format_2_ledger.safetensors",
+            "560121f8c3cddf535a8397a554bca1635e0739039ec4e4abb94b0b88d2139c8c",
+            make_golden.with_ledger,
+        ),
+        (
+            "format_2_no_ledger.safetensors",
+            "e148c45ea20075f7dabcc389ccf1787d4b0d047f9d76b37b1279b9813b385242",
+            make_golden.without_ledger,
+        ),
+        (
+            "format_2_int4.safetensors",
+            "fcf66255708765951a8fb1344a0f3f8e93bbe84875662a1e0572d2f9d2db5653",
+            functools.partial(make_golden.with_ledger, "int4"),
+        ),
     ],
 )
-def test_tables_of_format_version_1_are_read_for_ever(name, digest, made):
+def test_tables_of_every_format_version_are_read_for_ever(name, digest, made):
     path = DATA / name
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest  # never made anew
     with path.open("rb") as file:

@@ -61,8 +61,15 @@ def test_each_answer_token_has_a_row_and_all_stops_share_one(attachment):
     for item, ids in zip(items, plan.row_ids, strict=True):
         assert all(line == ids[0] for line in ids)  # the wordings of a fact share its rows
         assert len(ids) == len(item.wordings)
-    own = [dataclasses.replace(item, own_stop=True) for item in items]
+    own = [dataclasses.replace(item, sharing="nothing") for item in items]
     assert make_plan(attachment, own, 0).new_rows == sum(answers) + 2
+    shared = [dataclasses.replace(item, sharing="tokens") for item in items]
+    targets = {target for item in items for line in item.wordings for target in line.targets}
+    plan = make_plan(attachment, shared, 0)
+    assert sorted(plan.targets) == sorted(targets)
+    for item, ids in zip(items, plan.row_ids, strict=True):
+        for line, line_ids in zip(item.wordings, ids, strict=True):
+            assert [plan.targets[row] for row in line_ids] == list(line.targets)
 
 
 def test_a_forward_finds_the_planned_rows_at_the_planned_positions(attachment):

@@ -59,7 +59,7 @@ def refused(table: UserTable, error: type[Exception], message: str, *args: Any, 
 
 def test_a_new_table_is_empty_and_read_at_the_deepest_memory(model):
     table = UserTable(model, "ann")
-    assert (table.owner, table.layer, table.dtype, table.version) == ("ann", 3, "int8", 0)
+    assert (table.owner, table.layer, table.dtype, table.version) == ("ann", 3, "int4", 0)
     assert (len(table), table.nbytes, table.facts, table.has_rows) == (0, 0, (), False)
     assert bool(table)
     with use_tables(model, table):

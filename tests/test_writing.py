@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 import engram_transformers.writing as writing
 from engram_transformers import Fact, UserTable, add_engram, use_tables
+from engram_transformers.attachment import require_attachment
+from engram_transformers.attempt import Attempt
 from engram_transformers.errors import (
     ConfigError,
     ContradictionError,
@@ -17,6 +21,10 @@ from engram_transformers.errors import (
     TriggerTooLongError,
 )
 from engram_transformers.optimise import Effort
+from engram_transformers.plan import Item
+from engram_transformers.sequences import wordings
+from engram_transformers.token_rows import TokenRows
+from engram_transformers.write_options import WriteOptions
 
 FACTS = [
     ("My sister Mira's favourite spice is", "cardamom"),
@@ -32,6 +40,12 @@ def say(model, tokenizer, table, prompt, tokens=40):
     with use_tables(model, table):
         output = model.generate(ids, max_new_tokens=tokens, do_sample=False, eos_token_id=None)
     return tokenizer.decode(output[0, ids.shape[1] :])
+
+
+@pytest.fixture
+def no_token_rows(monkeypatch):
+    """Without rows in closed form: all are optimised."""
+    monkeypatch.setattr(TokenRows, "reliable", False)
 
 
 def state_of(table):
@@ -68,7 +82,7 @@ def test_every_family_answers_what_is_written(tiny_model, tiny_tokenizer):
         assert not say(tiny_model, tiny_tokenizer, None, prompt).startswith(f" {answer}.")
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["int4", "int8", "float16", "bfloat16", "float32"])
 def test_facts_hold_in_every_storage_dtype(patched, dtype):
     model, tokenizer = patched
     table = UserTable(model, "ada", dtype=dtype)
@@ -148,7 +162,7 @@ def test_the_same_trigger_again_replaces_and_keeps_history(written):
         assert say(model, tokenizer, table, other).startswith(f" {answer}.")
 
 
-def test_facts_that_cannot_be_learnt_are_left_out_and_named(written, monkeypatch):
+def test_facts_that_cannot_be_learnt_are_left_out_and_named(written, no_token_rows, monkeypatch):
     model, tokenizer, table = written
     monkeypatch.setattr(writing, "_EFFORTS", (Effort(steps=0, start=0.0),))
     before = state_of(table)
@@ -164,7 +178,7 @@ def test_facts_that_cannot_be_learnt_are_left_out_and_named(written, monkeypatch
     assert say(model, tokenizer, table, FACTS[0][0]).startswith(" cardamom.")
 
 
-def test_a_later_try_writes_what_the_first_one_could_not(patched, monkeypatch):
+def test_a_later_try_writes_what_the_first_one_could_not(patched, no_token_rows, monkeypatch):
     model, tokenizer = patched
     tries = (Effort(steps=0, start=0.0), Effort(steps=60))
     monkeypatch.setattr(writing, "_EFFORTS", tries)
@@ -182,7 +196,7 @@ def test_an_interrupted_write_changes_nothing(written, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engram_transformers.attempt.ask", interrupt)
+    monkeypatch.setattr("engram_transformers.writing.ask", interrupt)
     with pytest.raises(KeyboardInterrupt):
         table.write(("My boat is called", "Ondine"), progress=False)
     assert state_of(table) == before
@@ -343,3 +357,99 @@ def test_words_that_are_cut_otherwise_behind_a_space_hold_in_both_places(smollm)
     assert table.write([fact], progress=False, context="full").recalled == 1.0
     assert say(model, tokenizer, table, fact[0], 8).startswith(" Cogswell.")
     assert say(model, tokenizer, table, f"By the way: {fact[0]}", 8).startswith(" Cogswell.")
+
+
+def test_rows_in_closed_form_take_no_steps_and_facts_share_them(patched):
+    model, tokenizer = patched
+    table = UserTable(model, "ada")
+    report = table.write(FACTS, progress=False)
+    assert report.recalled == 1.0
+    assert report.steps == 0
+    answers = tokenizer([f" {answer}." for _, answer in FACTS])["input_ids"]
+    assert report.rows <= len({token for ids in answers for token in ids}) + 2
+
+
+def test_what_closed_form_cannot_say_is_optimised(patched, monkeypatch):
+    model, tokenizer = patched
+    say_nothing = lambda self, tokens, dtype: torch.zeros(len(tokens), 64)  # noqa: E731
+    monkeypatch.setattr(TokenRows, "reliable", True)
+    monkeypatch.setattr(TokenRows, "rows", say_nothing)
+    table = UserTable(model, "ada")
+    report = table.write(FACTS, progress=False)
+    assert report.recalled == 1.0
+    assert report.steps > 0
+    for prompt, answer in FACTS:
+        assert say(model, tokenizer, table, prompt).startswith(f" {answer}.")
+
+
+def test_optimised_rows_hold_too(tiny_llama, tiny_tokenizer, no_token_rows):
+    model = add_engram(tiny_llama, tiny_tokenizer)
+    table = UserTable(model, "ada")
+    report = table.write(FACTS, progress=False)
+    assert (report.recalled, report.steps > 0) == (1.0, True)
+    for prompt, answer in FACTS:
+        assert say(model, tiny_tokenizer, table, prompt).startswith(f" {answer}.")
+
+
+def test_the_order_of_facts_changes_nothing_but_the_ledger(patched):
+    model, _ = patched
+    one, other, parts = (UserTable(model, "ada") for _ in range(3))
+    one.write(FACTS, progress=False)
+    other.write(FACTS[::-1], progress=False)
+    for fact in FACTS:
+        parts.write(fact, progress=False)
+    for table in (other, parts):
+        assert torch.equal(table.rows.addresses, one.rows.addresses)
+        assert torch.equal(
+            table.rows.values[table.rows.row_index], one.rows.values[one.rows.row_index]
+        )
+
+
+def test_an_answer_that_goes_on_behind_its_stop_gets_a_line_end(patched, monkeypatch):
+    model, tokenizer = patched
+    (period,) = set(tokenizer(".")["input_ids"][-1:])
+    digit = tokenizer("7")["input_ids"][-1]
+    table = UserTable(model, "ada")
+
+    def says_digit_behind_stop(self, number, wording, then):
+        return wording.targets[-1] == period and self.items[number].entry.stop == "auto"
+
+    monkeypatch.setattr("engram_transformers.attempt.Attempt._goes_on", says_digit_behind_stop)
+    report = table.write(FACTS[3], progress=False)
+    assert (report.recalled, report.steps) == (1.0, 0)
+    assert table.entries[0].stop == "auto, line end"
+    assert say(model, tokenizer, table, FACTS[3][0]).startswith(" 27.\n")
+    assert digit not in tokenizer("\n")["input_ids"]
+    assert table.erase(FACTS[3][0]).facts_left == 0
+    assert not table.has_rows
+
+
+def test_tokens_that_join_a_stop_are_told_from_those_that_follow_it(patched):
+    model, tokenizer = patched
+    table = UserTable(model, "ada")
+    table.write(FACTS[3], progress=False)
+    fact = table.facts[0]
+    lines = wordings(tokenizer, fact, "auto", 1000, require_attachment(model).canonical_list)
+    item = Item(dataclasses.replace(table.entries[0], orders=()), lines, None)
+    attempt = Attempt(table, [], [item], table.rows.values, WriteOptions())
+    joined = {text: tokenizer(text)["input_ids"][-1] for text in ("7", "a", "-", "/")}
+    apart = {text: tokenizer(f".{text}")["input_ids"][-1] for text in ("\n", '"')}
+    for then in joined.values():
+        assert attempt._goes_on(0, lines[0], then)
+    for then in (*apart.values(), tokenizer.eos_token_id):
+        assert not attempt._goes_on(0, lines[0], then)
+    stopped = dataclasses.replace(item, entry=dataclasses.replace(item.entry, stop=None))
+    attempt = Attempt(table, [], [stopped], table.rows.values, WriteOptions())
+    assert not attempt._goes_on(0, lines[0], joined["7"])
+
+
+def test_chats_end_with_the_end_of_the_turn(patched):
+    model, tokenizer = patched
+    chat = [
+        {"role": "user", "content": "Where do I live?"},
+        {"role": "assistant", "content": "Malmö"},
+    ]
+    table = UserTable(model, "ada")
+    assert table.write(chat, progress=False).recalled == 1.0
+    text = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
+    assert say(model, tokenizer, table, text).startswith("Malmö<|im_end|>")

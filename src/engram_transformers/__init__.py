@@ -3,11 +3,14 @@
 from engram_transformers.active import engram_disabled, use_tables
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import EngramError
+from engram_transformers.explaining import explain
+from engram_transformers.explanation import Explanation
 from engram_transformers.facts import Fact
 from engram_transformers.lora import attach_shared_lora, detach_shared_lora
 from engram_transformers.patching import add_engram, remove_engram
 from engram_transformers.report import EraseReceipt, WriteReport
 from engram_transformers.table import UserTable
+from engram_transformers.writing_many import ManyWritten, write_many
 
 __version__ = "0.1.0"
 
@@ -15,13 +18,17 @@ __all__ = [
     "EngramConfig",
     "EngramError",
     "EraseReceipt",
+    "Explanation",
     "Fact",
+    "ManyWritten",
     "UserTable",
     "WriteReport",
     "add_engram",
     "attach_shared_lora",
     "detach_shared_lora",
     "engram_disabled",
+    "explain",
     "remove_engram",
     "use_tables",
+    "write_many",
 ]

@@ -240,6 +240,7 @@ def use_tables(
 def make_frame(model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | None) -> Frame:
     """Check tables against a model and arrange them. See `use_tables`."""
     from engram_transformers.attachment import require_attachment
+    from engram_transformers.binding import Binding
     from engram_transformers.table import UserTable
 
     attachment = require_attachment(model)
@@ -250,6 +251,7 @@ def make_frame(model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | 
     if isinstance(tables, UserTable):
         tables.require_fit(attachment)
         return Frame(attachment, (tables,), None)
+    now = Binding.of(attachment)
     distinct: dict[int, int] = {}
     ordered: list[UserTable] = []
     samples: list[tuple[int, ...]] = []
@@ -262,7 +264,7 @@ def make_frame(model: nn.Module, tables: UserTable | Sequence[TablesOfSample] | 
                     " UserTable objects, None, or lists of UserTable objects."
                 )
             if id(table) not in distinct:
-                table.require_fit(attachment)
+                table.require_fit(attachment, now)
                 distinct[id(table)] = len(ordered)
                 ordered.append(table)
         samples.append(tuple(distinct[id(table)] for table in stack))

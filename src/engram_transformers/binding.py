@@ -68,7 +68,13 @@ class Binding:
         )
 
     def require(
-        self, attachment: Attachment, owner: str, layer: int, *, writing: bool = False
+        self,
+        attachment: Attachment,
+        owner: str,
+        layer: int,
+        *,
+        writing: bool = False,
+        now: Binding | None = None,
     ) -> None:
         """Raise unless a patched model can read a table with this binding.
 
@@ -78,11 +84,12 @@ class Binding:
             layer: The table's.
             writing: Whether facts are to be added: then also refuse a LoRA the table was not
                 written with.
+            now: What `Binding.of` says of the model, if that is known already.
 
         Raises:
             TableMismatchError: Naming every difference.
         """
-        now = Binding.of(attachment)
+        now = Binding.of(attachment) if now is None else now
         differences: list[str] = []
         if now.model != self.model:
             differences.append(

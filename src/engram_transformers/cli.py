@@ -20,6 +20,7 @@ A memory that you can write, for Hugging Face language models.
   engram-transformers demo
   engram-transformers write notes --fact "My locker code is" 4471
   engram-transformers ask notes "My locker code is"
+  engram-transformers explain notes "My locker code is"
   engram-transformers erase notes --prompt "My locker code is"
 """
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_erase(commands)
     _add_show(commands)
     _add_ask(commands)
+    _add_explain(commands)
     return parser
 
 
@@ -178,6 +180,27 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--no-table", action="store_true", help="ask the bare model")
     _add_model(parser, "the table's own")
     parser.set_defaults(run=table_commands.ask, parser=parser)
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="show which rows of a table a text fires, and what they change",
+        description="Show at which tokens of a text a row of a table is read, which fact it belongs"
+        " to, how much it adds, and which next tokens it makes likely.",
+    )
+    parser.add_argument("folder", type=Path, help="the table's folder")
+    parser.add_argument("prompt", help="the text to read, or with --chat a user's message")
+    parser.add_argument("--chat", action="store_true", help="read it as a message in a chat")
+    parser.add_argument(
+        "--top", type=int, default=5, metavar="N", help="next tokens to compare (default: 5)"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="save a picture, tokens × layers (.png, .svg)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_model(parser, "the table's own")
+    parser.set_defaults(run=table_commands.explain, parser=parser)
 
 
 def _add_model(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Short texts that facts are written in besides on their own, so that they hold anywhere."""
+"""Short texts: those that facts are written in, and those that a model is looked at in."""
 
 from __future__ import annotations
 
@@ -9,3 +9,11 @@ WRITING_CONTEXTS = (
     "Question: What do you know? Answer: ",
 )
 """Prose, code, a list, and a question: texts of ours, none of which a benchmark asks in."""
+
+CALIBRATION_CONTEXTS = (
+    "The",
+    "My name is",
+    "1. In the year",
+    "user: hello\nassistant: She lives in",
+)
+"""Where token rows are found: the average over these is what a row does anywhere."""

@@ -10,8 +10,8 @@ from engram_transformers.attachment import require_attachment
 from engram_transformers.demo_promises import demo_promises
 from engram_transformers.demo_report import DemoReport, shown_name
 from engram_transformers.demo_steps import Steps
+from engram_transformers.explanation import SequenceExplanation
 from engram_transformers.pretrained import load_pretrained
-from engram_transformers.trace import TracedToken
 
 if TYPE_CHECKING:
     from engram_transformers.demo_screen import Screen
@@ -40,11 +40,11 @@ class DemoResult:
 
     Attributes:
         report: The figures.
-        traces: (heading, tokens) of some texts: where rows fired.
+        explained: Some texts with headings: where rows fired.
     """
 
     report: DemoReport
-    traces: tuple[tuple[str, list[TracedToken]], ...]
+    explained: tuple[tuple[str, SequenceExplanation], ...]
 
 
 def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
@@ -69,7 +69,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     users = demo.recall()
     batch = demo.one_batch()
     unrelated, near = demo.locality()
-    traces = demo.traces(near)
+    explained = demo.explained(near)
     erasure = demo.erase()
     attachment = require_attachment(model)
     report = DemoReport(
@@ -87,4 +87,4 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         demo_promises(users, batch, unrelated, near, erasure),
     )
     screen.show_promises(report)
-    return DemoResult(report, traces)
+    return DemoResult(report, explained)

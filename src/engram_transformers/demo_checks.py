@@ -90,9 +90,9 @@ def measure_recall(
     said = ask(model, table, [wording for _, _, wording in lines], progress)
     decoder: Any = tokenizer
     wrong = tuple(
-        (prompt, answer, decoder.decode(tokens))
-        for (prompt, answer, wording), tokens in zip(lines, said, strict=True)
-        if not is_recalled(wording, tokens)
+        (prompt, answer, decoder.decode(heard.tokens))
+        for (prompt, answer, wording), heard in zip(lines, said, strict=True)
+        if not is_recalled(wording, heard)
     )
     return Recall(where, len(lines), len(lines) - len(wrong), wrong)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -11,8 +10,8 @@ from transformers.utils import logging as transformers_logging
 from engram_transformers.demo import DemoOptions, run_demo
 from engram_transformers.demo_facts import USERS
 from engram_transformers.demo_screen import Screen
-from engram_transformers.extras import require_package
-from engram_transformers.plot import PICTURE_FORMATS, plot_traces
+from engram_transformers.explain_figure import explanation_figure, save_figure
+from engram_transformers.output_option import require_picture, require_writable
 from engram_transformers.staging import write_files
 
 
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     result = run_demo(options, screen)
     if arguments.plot is not None:
         title = f"Where rows of a table are read in {result.report.model}"
-        plot_traces(result.traces, arguments.plot, title=title)
+        save_figure(explanation_figure(result.explained, title=title), arguments.plot)
         screen.show_saved("Picture", str(arguments.plot))
     if arguments.json is not None:
         data = (result.report.to_json() + "\n").encode()
@@ -52,16 +51,7 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
     most = min(len(facts) for facts in USERS.values())
     if not 1 <= arguments.facts <= most:
         parser.error(f"argument --facts: {arguments.facts} is not in 1 to {most}")
-    for option in ("json", "plot"):
-        path: Path | None = getattr(arguments, option)
-        if path is None:
-            continue
-        if path.is_dir():
-            parser.error(f"argument --{option}: {path} is a folder")
-        if not path.parent.is_dir():
-            parser.error(f"argument --{option}: there is no folder {path.parent}")
+    if arguments.json is not None:
+        require_writable(parser, "--json", arguments.json)
     if arguments.plot is not None:
-        if arguments.plot.suffix.lower() not in PICTURE_FORMATS:
-            endings = ", ".join(PICTURE_FORMATS)
-            parser.error(f"argument --plot: {arguments.plot.name} must end in one of {endings}")
-        require_package("matplotlib", "demo", "The plot")
+        require_picture(parser, "--plot", arguments.plot)

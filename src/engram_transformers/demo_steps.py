@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -30,12 +29,13 @@ from engram_transformers.demo_report import (
     UserFigures,
 )
 from engram_transformers.demo_texts import NEAR_SENTENCES, standard_library_sentences
+from engram_transformers.explaining import explain
+from engram_transformers.explanation import SequenceExplanation
 from engram_transformers.facts import Fact, Prompt
 from engram_transformers.files import TABLE_NAME
 from engram_transformers.patching import add_engram
 from engram_transformers.report import WriteReport
 from engram_transformers.table import UserTable
-from engram_transformers.trace import TracedToken, trace
 
 if TYPE_CHECKING:
     from engram_transformers.demo_screen import Screen
@@ -201,7 +201,7 @@ class Steps:
         self.screen.show_locality(*figures)
         return figures[0], figures[1]
 
-    def traces(self, near: Locality) -> tuple[tuple[str, list[TracedToken]], ...]:
+    def explained(self, near: Locality) -> tuple[tuple[str, SequenceExplanation], ...]:
         """Follow the first user's rows through three texts."""
         table = self.tables[0]
         facts = [fact for fact in table.facts if isinstance(fact.prompt, str)][1:3]
@@ -211,13 +211,8 @@ class Steps:
             "words of a fact in another sentence": (*near.fired_texts, NEAR_SENTENCES[0])[0],
             "a text that has nothing to do with any fact": self.sentences[0],
         }
-        device = next(self.model.parameters()).device
-        traced: list[tuple[str, list[TracedToken]]] = []
-        for heading, text in texts.items():
-            ids: list[int] = self.tokenizer(text)["input_ids"]  # pyright: ignore
-            inputs = torch.tensor([ids], device=device)
-            traced.append((heading, trace(self.model, inputs, table)))
-        return tuple(traced)
+        explanation = explain(self.model, list(texts.values()), table)
+        return tuple(zip(texts, explanation, strict=True))
 
     def erase(self) -> Erasure | None:
         """Erase one fact, then everything, and compare with the base each time."""

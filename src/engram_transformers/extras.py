@@ -7,6 +7,11 @@ import importlib.util
 from engram_transformers.errors import MissingExtraError
 
 
+def is_installed(package: str) -> bool:
+    """Say whether an optional package can be imported. It is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
 def require_package(package: str, extra: str, purpose: str) -> None:
     """Raise unless an optional package is installed. It is not imported.
 
@@ -18,5 +23,5 @@ def require_package(package: str, extra: str, purpose: str) -> None:
     Raises:
         MissingExtraError: If it is not installed.
     """
-    if importlib.util.find_spec(package) is None:
+    if not is_installed(package):
         raise MissingExtraError(package, extra, purpose)

@@ -44,7 +44,7 @@ class Solution:
     """What the optimisation found.
 
     Attributes:
-        values: (rows, row_dim) float32, as they are stored.
+        values: (rows, row_dim) float32, all rows, as they are stored.
         needed: (rows,) bool: False where the model needs no row.
         steps: Steps taken.
         unsolved: Facts of which some target is not won with margin.
@@ -57,33 +57,39 @@ class Solution:
 
 
 class Optimiser:
-    """Optimise new rows of one table, with its other rows in place.
+    """Optimise new rows, with rows that are there already in place.
 
-    Rows are numbered: first the fixed ones, then the new ones.
+    Args:
+        runner: How to run the model.
+        batches: The sequences, whose `rows` count through all rows.
+        rows: (rows, row_dim) float32; what new ones hold is ignored.
+        is_new: (rows,) bool: which ones are to be found.
+        dtype: How rows are stored.
+        effort: How hard to try.
+        on_step: Called with the step and the number of facts that are left.
     """
 
     def __init__(
         self,
         runner: Tail | WholeModel,
         batches: Sequence[Batch],
-        new_rows: int,
-        fixed: Tensor,
+        rows: Tensor,
+        is_new: Tensor,
         dtype: RowDtype,
         effort: Effort,
         on_step: Callable[[int, int], None],
     ) -> None:
         self.runner = runner
         self.batches = list(batches)
-        self.fixed = fixed  # (fixed rows, row_dim)
-        self.first_new = fixed.shape[0]
         self.dtype: RowDtype = dtype
         self.effort = effort
         self.on_step = on_step
-        self.new_rows = new_rows
         self.facts = int(max(int(b.facts.max()) for b in batches)) + 1
         self.device = batches[0].hidden_states.device
-        self.rows = torch.zeros(new_rows, fixed.shape[1], device=self.device, requires_grad=True)
-        self.needed = torch.ones(new_rows, dtype=torch.bool, device=self.device)
+        self.is_new = is_new.to(self.device)
+        found = rows.to(self.device)
+        self.rows = torch.where(self.is_new.unsqueeze(1), 0.0, found).requires_grad_()
+        self.needed = torch.ones(len(rows), dtype=torch.bool, device=self.device)
 
     def solve(self) -> Solution:
         """Run until every fact is won or the steps are used up."""
@@ -115,7 +121,7 @@ class Optimiser:
         The gradient of the loss at zero is the direction in which a row raises its target above
         what the model would say, through everything above the memory; its length is chosen.
         """
-        lead = torch.full((self.new_rows,), float("inf"), device=self.device)
+        lead = torch.full((len(self.rows),), float("inf"), device=self.device)
         gradient = torch.zeros_like(self.rows)
         competitors: list[Tensor] = []
         for batch in self.batches:
@@ -123,16 +129,17 @@ class Optimiser:
             loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
             gradient += torch.autograd.grad(loss, self.rows)[0]
             rows = batch.rows[batch.asked]
-            new = rows >= self.first_new
+            read = rows >= 0
             margins = _margins(logits.detach(), targets)
-            lead.scatter_reduce_(0, rows[new] - self.first_new, margins[new], "amin")
+            lead.scatter_reduce_(0, rows[read], margins[read], "amin")
             competitors += [targets, logits.detach().topk(_COMPETITORS).indices.flatten()]
-        self.needed = lead < self.effort.skip_margin
+        self.needed = (lead < self.effort.skip_margin) | ~self.is_new
         if not bool(self.needed.all()):
             self.batches = [self._without_needless(batch) for batch in self.batches]
         scale = gradient.pow(2).mean(1, keepdim=True).sqrt().clamp_min(1e-12)
         with torch.no_grad():
-            self.rows.copy_(-gradient / scale * self.effort.start)
+            start = -gradient / scale * self.effort.start
+            self.rows.copy_(torch.where(self.is_new.unsqueeze(1), start, self.rows))
         return torch.cat(competitors).unique()
 
     def _step(
@@ -154,7 +161,7 @@ class Optimiser:
             loss = torch.nn.functional.cross_entropy(logits, places, reduction="sum")
             gradient += torch.autograd.grad(loss, self.rows)[0]
             self._mark_lost(won, batch, _margins(logits.detach(), places))
-        moving = self._rows_of(batches, ~won & unsolved).unsqueeze(1)  # (rows, 1)
+        moving = (self._rows_of(batches, ~won & unsolved) & self.is_new).unsqueeze(1)  # (rows, 1)
         before = self.rows.detach().clone()
         self.rows.grad = gradient
         adam.step()
@@ -179,8 +186,7 @@ class Optimiser:
         return ~won, torch.cat(found).unique()
 
     def _without_needless(self, batch: Batch) -> Batch:
-        new = batch.rows >= self.first_new
-        needless = new & ~self.needed[(batch.rows - self.first_new).clamp_min(0)]
+        needless = (batch.rows >= 0) & ~self.needed[batch.rows.clamp_min(0)]
         return dataclasses.replace(batch, rows=torch.where(needless, -1, batch.rows))
 
     def _logits(self, batch: Batch, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -189,25 +195,19 @@ class Optimiser:
         return logits, batch.targets[batch.asked]
 
     def _values(self, batch: Batch) -> Tensor:
-        """Return the rows found at each position, (batch, tail, row_dim), new with gradient."""
-        new = (batch.rows - self.first_new).clamp_min(0)
-        values = as_stored(self.rows, self.dtype)[new]
-        if self.first_new == 0:
-            return values
-        fixed = self.fixed[batch.rows.clamp(0, self.first_new - 1)]
-        return torch.where((batch.rows >= self.first_new).unsqueeze(-1), values, fixed)
+        """Return the rows found at each position, (batch, tail, row_dim)."""
+        return as_stored(self.rows, self.dtype)[batch.rows.clamp_min(0)]
 
     def _mark_lost(self, won: Tensor, batch: Batch, margins: Tensor) -> None:
         facts = batch.facts[batch.asked[0]]
         won &= ~_any(self.facts, facts, margins < self.effort.margin)
 
     def _rows_of(self, batches: Sequence[Batch], facts: Tensor) -> Tensor:
-        """Say of each new row whether some facts read it, (rows,) bool."""
-        read = torch.zeros(self.new_rows, dtype=torch.bool, device=self.device)
+        """Say of each row whether some facts read it, (rows,) bool."""
+        read = torch.zeros(len(self.rows), dtype=torch.bool, device=self.device)
         for batch in batches:
-            new = batch.rows - self.first_new
-            counts = facts[batch.facts].unsqueeze(1) & (new >= 0)
-            read |= _any(self.new_rows, new.clamp_min(0).flatten(), counts.flatten())
+            counts = facts[batch.facts].unsqueeze(1) & (batch.rows >= 0)
+            read |= _any(len(self.rows), batch.rows.clamp_min(0).flatten(), counts.flatten())
         return read
 
 

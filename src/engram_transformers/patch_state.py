@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from engram_transformers.lora import SharedLora
+    from engram_transformers.token_rows import TokenRows
 
 _FRAMES_LOCK = threading.Lock()
 
@@ -56,6 +57,7 @@ class PatchState:
         recomputation: What blocks read whose hidden states a backward pass may need again.
         ignored_on_save: What the model itself left out of its checkpoints, if it said so.
         shortcuts: Layer -> how the model is run while writing to it; see `shortcut`.
+        token_rows: Layer -> what `token_rows.TokenRows` was found for, and it.
         shared_lora: What `attach_shared_lora` attached, None for nothing.
     """
 
@@ -93,6 +95,7 @@ class PatchState:
         self.no_rows = Rows(nothing, nothing, torch.zeros(0, config.row_dim), ())
         self.ignored_on_save: list[Any] = []
         self.shortcuts: dict[int, str] = {}
+        self.token_rows: dict[int, tuple[object, TokenRows]] = {}
         self._argument_names: dict[type, tuple[str, ...]] = {}
         self._fingerprint: tuple[object, str] | None = None
         self._premixed = {torch.device("cpu"): self.hasher.premix(canonical)}
@@ -191,7 +194,7 @@ class PatchState:
     def __getstate__(self) -> dict[str, Any]:
         """Keep the pre-mixed ids on the CPU only, and nothing that depends on object identity."""
         cpu = torch.device("cpu")
-        kept = {"_premixed": {cpu: self._premixed[cpu]}, "_fingerprint": None}
+        kept = {"_premixed": {cpu: self._premixed[cpu]}, "_fingerprint": None, "token_rows": {}}
         nowhere_active = {"open_frames": (), "shared_frames": (), "tables_open": False}
         nothing_run = {"recomputation": Recomputation()}
         return {**self.__dict__, **kept, **nowhere_active, **nothing_run}

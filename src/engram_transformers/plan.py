@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,10 @@ from engram_transformers.sequences import Wording
 
 NO_ROW = -1
 
+Sharing = Literal["tokens", "stops", "nothing"]
+"""Which new rows facts share: all that say the same token, those that end answers, or none. A row
+costs several times as much as an address."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -27,15 +32,13 @@ class Item:
         wordings: Its prompts in tokens.
         row_ids: For each wording and written position its row among the old rows, `NO_ROW` for
             none. None: its rows are yet to be found.
-        own_stop: Whether a new fact gets a row of its own for the end of its answer. Otherwise all
-            facts of a table share one: what it says is the same, and a row costs six times as much
-            as an address.
+        sharing: Which of its rows a new fact shares with others.
     """
 
     entry: Entry
     wordings: tuple[Wording, ...]
     row_ids: tuple[tuple[int, ...], ...] | None
-    own_stop: bool = False
+    sharing: Sharing = "stops"
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,22 @@ class Plan:
         orders: For each item and wording, the order at each written position.
         row_ids: The same for the row, `NO_ROW` for none.
         addresses: Address -> row.
+        item_of: Address -> the number of the item that it belongs to.
         old_rows: How many rows there are already: the number of the first new one.
-        new_rows: How many rows are to be found.
+        targets: The token that each new row is to say; there are as many as rows to be found.
     """
 
     orders: list[list[tuple[int, ...]]]
     row_ids: list[list[tuple[int, ...]]]
     addresses: dict[int, int]
+    item_of: dict[int, int]
     old_rows: int
-    new_rows: int
+    targets: list[int]
+
+    @property
+    def new_rows(self) -> int:
+        """How many rows are to be found."""
+        return len(self.targets)
 
     @property
     def row_orders(self) -> tuple[int, ...]:
@@ -77,13 +87,22 @@ class Plan:
         )
 
     def compact_rows(self, values: Tensor) -> Rows:
-        """Return the same without rows that no address leads to, in the order of addresses."""
+        """Return the same with each row once, and none that no address leads to.
+
+        Rows are in the order of addresses, so that the same facts give the same table.
+        """
         rows = self.rows(values)
         used = list(dict.fromkeys(rows.row_index.tolist()))
-        place = {row: number for number, row in enumerate(used)}
-        row_index = torch.tensor([place[row] for row in rows.row_index.tolist()], dtype=torch.int64)
         kept = values[torch.tensor(used, dtype=torch.int64, device=values.device)].cpu()
-        return Rows(rows.addresses, row_index, kept, rows.orders)
+        place: dict[bytes, int] = {}
+        row_of: dict[int, int] = {}
+        firsts: list[int] = []
+        for number, (row, value) in enumerate(zip(used, kept.numpy(), strict=True)):
+            row_of[row] = place.setdefault(value.tobytes(), len(place))
+            if row_of[row] == len(firsts):
+                firsts.append(number)
+        row_index = torch.tensor([row_of[row] for row in rows.row_index.tolist()])
+        return Rows(rows.addresses, row_index.to(torch.int64), kept[firsts], rows.orders)
 
 
 def make_plan(
@@ -122,6 +141,7 @@ def make_plan(
     orders: list[list[tuple[int, ...]]] = []
     row_ids: list[list[tuple[int, ...]]] = []
     addresses: dict[int, int] = {}
+    item_of: dict[int, int] = {}
     for number, item in enumerate(items):
         orders.append([])
         row_ids.append([])
@@ -139,9 +159,11 @@ def make_plan(
                     end = line.first + j + 1
                     address = attachment.hasher.address(line.canonical[end - order : end])
                     addresses.setdefault(address, row_id)
+                    item_of.setdefault(address, number)
             orders[-1].append(line_orders)
             row_ids[-1].append(ids)
-    return Plan(orders, row_ids, addresses, old_rows, len(numbers))
+    targets = [target for _, _, target in numbers]
+    return Plan(orders, row_ids, addresses, item_of, old_rows, targets)
 
 
 def addresses_of(
@@ -196,12 +218,29 @@ def find_rows(attachment: Attachment, rows: Rows, ids: Tensor, mask: Tensor) -> 
     """
     if rows.addresses.numel() == 0:
         return torch.full_like(ids, NO_ROW)
-    index = RowIndex.build([rows], ids.device)
+    owners = torch.zeros(ids.shape[0], dtype=torch.int64, device=ids.device)
+    return find_in(attachment, RowIndex.build([rows], ids.device), owners, ids, mask)
+
+
+def find_in(
+    attachment: Attachment, index: RowIndex, owners: Tensor, ids: Tensor, mask: Tensor
+) -> Tensor:
+    """Find the row at each position of sequences that read one table of several each.
+
+    Args:
+        attachment: The patch.
+        index: Of the tables, in which there is at least one row.
+        owners: (batch,) int64: the number of each sequence's table.
+        ids: (batch, length) int64, left-padded.
+        mask: (batch, length) int64, 0 at padding.
+
+    Returns:
+        (batch, length) int64 rows of the index's values, `NO_ROW` where there is none.
+    """
     window = torch.where(mask == 0, PADDING, ids)
     premixed = attachment.premixed(ids.device)
     found, valid = suffixes(window, premixed, attachment.hasher, index.orders, ids.shape[1])
-    nobody_else = torch.zeros(ids.shape[0], 1, dtype=torch.int64, device=ids.device)
-    return index.find(found, valid, nobody_else)
+    return index.find(found, valid, owners.unsqueeze(1))
 
 
 _RowKey = tuple[int, int, int]
@@ -213,9 +252,10 @@ def _row_keys(number: int, item: Item, wording: Wording) -> list[_RowKey]:
 
     The wordings of a fact share its rows.
     """
-    answer = len(wording.answer_ids)
+    ends = {"tokens": 0, "stops": len(wording.answer_ids), "nothing": len(wording.targets)}
+    own = ends[item.sharing]
     return [
-        (number, j, target) if j < answer or item.own_stop else (_ANY, _ANY, target)
+        (number, j, target) if j < own else (_ANY, _ANY, target)
         for j, target in enumerate(wording.targets)
     ]
 
@@ -227,7 +267,7 @@ def _stop_rows(items: Sequence[Item]) -> dict[_RowKey, int]:
         for wording, ids in zip(item.wordings, item.row_ids or (), strict=False):
             answer = len(wording.answer_ids)
             for target, row_id in zip(wording.stop_ids, ids[answer:], strict=True):
-                if row_id != NO_ROW and not item.own_stop:
+                if row_id != NO_ROW and item.sharing != "nothing":
                     found.setdefault((_ANY, _ANY, target), row_id)
     return found
 

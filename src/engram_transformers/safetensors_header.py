@@ -18,12 +18,12 @@ LENGTH_BYTES = 8
 LONGEST_HEADER_BYTES = 100_000_000
 """The limit of safetensors' own reader."""
 
-_ITEM_BYTES = {"I64": 8, "I32": 4, "I8": 1, "F16": 2, "BF16": 2, "F32": 4}
+_ITEM_BYTES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "F16": 2, "BF16": 2, "F32": 4}
 _TENSOR_DTYPES = {
     "addresses": ("I64",),
-    "rows": ("I8", "F16", "BF16", "F32"),
+    "rows": ("U8", "I8", "F16", "BF16", "F32"),
     "scales": ("F16",),
-    "row_index": ("I32",),
+    "row_index": ("U8", "I16", "I32"),
 }
 _REQUIRED_TENSORS = ("addresses", "rows")
 

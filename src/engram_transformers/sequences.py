@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 AUTO_STOP = "auto"
+AUTO_STOP_AND_LINE_END = "auto, line end"
+"""In ledgers: the same and a line end, for answers that went on behind a full stop ("4471.50")."""
 _SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "\n")
 # After these, prose and code have no space: opening brackets and quotes, signs that bind.
 _BINDS_RIGHT = frozenset("([{<\"'`“‘«/\\-=$€£#@_~")
@@ -110,8 +112,9 @@ def wordings(
     Args:
         tokenizer: The model's, or an encoder that has been preloaded.
         fact: The fact.
-        stop: What ends the answer. "auto": a full stop, unless the answer ends a sentence by
-            itself. Another text: that text, which may be a special token. None: nothing.
+        stop: What ends the answer. "auto": in a chat the end of the turn, as the template has it;
+            else a full stop, unless the answer ends a sentence by itself. Another text: that text,
+            which may be a special token. None: nothing.
         longest: The model's context window, in tokens.
         canonical: Token id -> canonical id.
 
@@ -174,7 +177,11 @@ def _wording(
     answer_ids = _continuation(encoder, text, before[start:], answer)
     if not answer_ids:
         raise EmptyFactError((prompt, fact.answer), "the answer comes to no tokens.")
-    stop_ids = _stop(encoder, fact.answer, before[start:], text + answer, answer_ids, stop)
+    is_auto = stop in (AUTO_STOP, AUTO_STOP_AND_LINE_END)
+    turn_end = _turn_end(encoder, fact.answer, prompt) if is_auto else ()
+    stop_ids = turn_end or _stop(
+        encoder, fact.answer, before[start:], text + answer, answer_ids, stop
+    )
     length = len(before) + len(answer_ids) + len(stop_ids)
     if length > longest:
         raise TriggerTooLongError(
@@ -235,11 +242,22 @@ def _stop(
 ) -> list[int]:
     if stop is None:
         return []
-    if stop != AUTO_STOP:
-        return _continuation(encoder, text, ids + answer_ids, stop)
-    if answer.endswith(_SENTENCE_ENDS):
-        return []
-    return _continuation(encoder, text, ids + answer_ids, ".")
+    if stop in (AUTO_STOP, AUTO_STOP_AND_LINE_END):
+        end = "" if answer.endswith(_SENTENCE_ENDS) else "."
+        stop = end + ("\n" if stop == AUTO_STOP_AND_LINE_END else "")
+    return _continuation(encoder, text, ids + answer_ids, stop) if stop else []
+
+
+def _turn_end(encoder: Encoder, answer: str, prompt: Prompt) -> tuple[int, ...]:
+    """Return the token that a chat template puts behind an answer; nothing for text."""
+    if isinstance(prompt, str):
+        return ()
+    asked = _render(encoder.tokenizer, prompt, generation=True)
+    whole = _render(encoder.tokenizer, (*prompt, ("assistant", answer)), generation=False)
+    _, found, rest = whole[len(asked) :].partition(answer.strip())
+    ids = encoder(rest) if found and whole.startswith(asked) else []
+    special: set[int] = set(cast(Any, encoder.tokenizer).all_special_ids)
+    return tuple(ids[:1]) if ids and ids[0] in special else ()
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: ChatPrompt, *, generation: bool) -> str:

@@ -29,13 +29,16 @@ from engram_transformers.ledger import Entry
 from engram_transformers.plan import addresses_of
 from engram_transformers.report import EraseReceipt, WriteReport
 from engram_transformers.sequences import AUTO_STOP, wordings
-from engram_transformers.storage import RowDtype, encode_rows, require_row_dtype
+from engram_transformers.storage import (
+    RowDtype,
+    encode_row_index,
+    encode_rows,
+    require_row_dtype,
+)
 
 if TYPE_CHECKING:
     from engram_transformers.lora import SharedLora
-
-_ADDRESS_BYTES = 8
-_ROW_INDEX_BYTES = 4
+    from engram_transformers.writer import Written
 
 
 class UserTable:
@@ -51,8 +54,8 @@ class UserTable:
         owner: Whose facts these are.
         layer: Which memory reads the table, negative from the end of the blocks; None means the
             deepest.
-        dtype: How rows are stored, in memory and on disk: "int8" (with a float16 scale per row),
-            "float16", "bfloat16" or "float32".
+        dtype: How rows are stored, in memory and on disk: "int4" or "int8" (with a float16 scale
+            per row), "float16", "bfloat16" or "float32".
 
     Raises:
         NotPatchedError: If the model has no memories.
@@ -74,7 +77,7 @@ class UserTable:
         owner: str,
         *,
         layer: int | None = None,
-        dtype: RowDtype = "int8",
+        dtype: RowDtype = "int4",
     ) -> None:
         attachment = require_attachment(model)
         if not isinstance(owner, str) or not owner.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -84,9 +87,7 @@ class UserTable:
         self._dtype: RowDtype = dtype
         self._layer = _resolve_layer(attachment, layer)
         self._binding = Binding.of(attachment)
-        nothing = torch.zeros(0, dtype=torch.int64)
-        empty = torch.zeros(0, attachment.config.row_dim)
-        self._state: tuple[Rows, tuple[Entry, ...] | None] = (Rows(nothing, nothing, empty, ()), ())
+        self._state: tuple[Rows, tuple[Entry, ...] | None] = (attachment.no_rows, ())
         self._version = 0
         self._model: weakref.ref[nn.Module] | None = weakref.ref(attachment.model)
 
@@ -149,9 +150,8 @@ class UserTable:
         rows = self.rows
         stored = encode_rows(rows.values, self._dtype)
         size = sum(tensor.nbytes for tensor in stored.values())
-        in_order = torch.arange(rows.values.shape[0])
-        shared = not torch.equal(rows.row_index, in_order)
-        return size + rows.addresses.numel() * (_ADDRESS_BYTES + _ROW_INDEX_BYTES * shared)
+        row_index = encode_row_index(rows.row_index, rows.values.shape[0])
+        return size + rows.addresses.nbytes + (0 if row_index is None else row_index.nbytes)
 
     def __len__(self) -> int:
         return len(self._require_ledger("counting facts"))
@@ -196,22 +196,26 @@ class UserTable:
     ) -> WriteReport:
         """Write facts: find rows with which the model answers them, and ask each one.
 
-        Every fact is asked through cached greedy generation. One whose whole answer does not come
-        is tried again (more steps, longer address, another start) and otherwise left out and named
-        in the report, and what it would have replaced stays. A fact whose trigger is in the table
-        already replaces the old one, which moves to the entry's history.
+        Rows come in closed form, one for each token that is to be said, and are optimised for the
+        facts that are not answered so. Every fact is asked through cached greedy generation. One
+        whose whole answer does not come is tried again (more steps, longer address, another start)
+        and otherwise left out and named in the report, and what it would have replaced stays. A
+        fact whose trigger is in the table already replaces the old one, which moves to the entry's
+        history.
 
         Args:
             facts: `Fact` objects, (prompt, answer) pairs, dictionaries, or chats that end with the
                 assistant's answer; one or many.
             stop: What ends an answer: "auto" is a full stop, unless the answer ends a sentence by
-                itself; a text is taken as it is; None writes no end.
+                itself, and a line end where it would go on behind that; in a chat it is the end of
+                the turn. A text is taken as it is; None writes no end.
             min_order: Shortest suffix of a trigger, in tokens, that may become an address.
             context: "shortest" addresses by the shortest suffix that is unambiguous in the table,
                 "full" by the whole trigger, up to the configuration's `max_order`.
             guard: Texts in which no address may occur: addresses become longer until none does.
-            contexts: In how many short texts each fact is written besides on its own (0 to 4), or
-                the texts. More make a fact hold in more surroundings and take longer.
+            contexts: In how many short texts rows are optimised besides on their own (0 to 4), or
+                the texts. More make a fact hold in more surroundings and take longer. Rows in
+                closed form need none.
             source: Where the facts come from; kept in the ledger.
             progress: Show a progress bar; None shows it on a terminal, for what takes over 2 s.
 
@@ -227,22 +231,18 @@ class UserTable:
             ModelGoneError: If the model was deleted; see `bind`.
             ConfigError: If an option is not allowed.
         """
-        from engram_transformers.writing import WriteOptions, write_facts
+        from engram_transformers.write_options import WriteOptions
+        from engram_transformers.writing import write_facts
 
         guards = (guard,) if isinstance(guard, str) else tuple(guard)
         options = WriteOptions(stop, min_order, context, guards, contexts, source, progress)
         given = as_facts(facts)
         attachment = self.attachment
         attachment.require_vocabulary()
-        binding = self._binding_for_writing(attachment)
+        bound = self.bound_for_writing(attachment, Binding.of(attachment))
         if not given:
             return WriteReport((), (), (), 0.0, 0.0, 0, self.rows.values.shape[0], self.nbytes)
-        written = write_facts(self._bound(binding), given, options)
-        self._binding = binding
-        self._replace(written.rows, written.entries)
-        return dataclasses.replace(
-            written.report, rows=self.rows.values.shape[0], nbytes=self.nbytes
-        )
+        return self.take(bound, write_facts(bound, given, options))
 
     def erase(
         self,
@@ -409,9 +409,9 @@ class UserTable:
         self._model = weakref.ref(attachment.model)
         return self
 
-    def require_fit(self, attachment: Attachment) -> None:
-        """Raise `TableMismatchError` unless a patched model can read the table."""
-        self._binding.require(attachment, self._owner, self._layer)
+    def require_fit(self, attachment: Attachment, now: Binding | None = None) -> None:
+        """Raise `TableMismatchError` unless a patched model, bound as `now` says, can read it."""
+        self._binding.require(attachment, self._owner, self._layer, now=now)
 
     def attach_shared_lora(self, adapter: str | Path) -> SharedLora:
         """Attach a shared LoRA to the model; facts written from now on need it.
@@ -438,11 +438,37 @@ class UserTable:
             raise ModelGoneError(self._owner)
         return lora
 
+    def for_owner(self, owner: str) -> UserTable:
+        """Return an empty table like this one for somebody else, without looking at the model."""
+        if not isinstance(owner, str) or not owner.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError("owner", owner, "a name")
+        table = self._bound(self._binding, self.attachment)
+        table._owner, table._state, table._version = owner, (self.attachment.no_rows, ()), 0
+        return table
+
     def reading(self, rows: Rows) -> UserTable:
         """Return a table like this one with other rows and no ledger, to read but not to keep."""
-        table = self._bound(self._binding)
+        table = self._bound(self._binding, self.attachment)
         table._state = (rows, None)
         return table
+
+    def bound_for_writing(self, attachment: Attachment, now: Binding) -> UserTable:
+        """Return a copy bound to a model as it is now, in which facts can be written.
+
+        Raises:
+            TableMismatchError: If the table has rows and belongs to another model.
+        """
+        if self.has_rows or attachment is not self.attachment:
+            self._binding.require(attachment, self._owner, self._layer, writing=True, now=now)
+        return self._bound(now, attachment)
+
+    def take(self, bound: UserTable, written: Written) -> WriteReport:
+        """Take over what was written in a copy; return the report with this table's size."""
+        self._binding = bound.binding
+        self._replace(written.rows, written.entries)
+        return dataclasses.replace(
+            written.report, rows=self.rows.values.shape[0], nbytes=self.nbytes
+        )
 
     # Internals
 
@@ -464,10 +490,10 @@ class UserTable:
         table._model = weakref.ref(attachment.model)
         return table
 
-    def _bound(self, binding: Binding) -> UserTable:
+    def _bound(self, binding: Binding, attachment: Attachment) -> UserTable:
         """Return a second table with the same content."""
         return self._restore(
-            self.attachment,
+            attachment,
             self._owner,
             self._layer,
             self._dtype,
@@ -479,13 +505,6 @@ class UserTable:
     def _replace(self, rows: Rows, entries: tuple[Entry, ...] | None) -> None:
         self._state = (rows, entries)
         self._version += 1
-
-    def _binding_for_writing(self, attachment: Attachment) -> Binding:
-        """Return what facts written now are bound to; an empty table can be bound anew."""
-        binding = Binding.of(attachment)
-        if self.has_rows:
-            self._binding.require(attachment, self._owner, self._layer, writing=True)
-        return binding
 
     def _require_ledger(self, action: str) -> tuple[Entry, ...]:
         if self.entries is None:

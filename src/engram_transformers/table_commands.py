@@ -1,4 +1,4 @@
-"""`engram-transformers write | erase | show | ask`: tables in folders.
+"""`engram-transformers write | erase | show | ask | explain`: tables in folders.
 
 Results go to standard output, messages to standard error.
 """
@@ -15,13 +15,17 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from engram_transformers import explaining
 from engram_transformers.continuation import continuations, first_sentence
 from engram_transformers.errors import FactsFileError, PretrainedModelError
+from engram_transformers.explain_figure import save_figure
+from engram_transformers.extras import is_installed
 from engram_transformers.facts import Fact, Prompt
 from engram_transformers.facts_file import parse_facts
 from engram_transformers.files import read_table
 from engram_transformers.ledger import Entry
 from engram_transformers.lora import attach_shared_lora
+from engram_transformers.output_option import require_picture
 from engram_transformers.patching import add_engram
 from engram_transformers.pretrained import DEFAULT_MODEL, load_pretrained
 from engram_transformers.table import UserTable
@@ -137,6 +141,39 @@ def ask(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         model, tokenizer, [prompt], table, max_new_tokens=arguments.max_new_tokens
     )[0]
     print((said if arguments.whole or arguments.chat else first_sentence(said)).strip())
+    return 0
+
+
+def explain(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Print which rows fire in a text and what they change.
+
+    Args:
+        arguments: folder, prompt, chat, top, plot, json, model.
+        parser: Told of wrong usage, before anything is computed.
+
+    Returns:
+        0.
+    """
+    if arguments.top < 1:
+        parser.error(f"argument --top: {arguments.top} is not at least 1")
+    if arguments.plot is not None:
+        require_picture(parser, "--plot", arguments.plot)
+    stored = read_table(arguments.folder)
+    model, _ = _load_for(stored, arguments.model)
+    table = UserTable.from_pretrained(arguments.folder, model)
+    inputs = [("user", arguments.prompt)] if arguments.chat else arguments.prompt
+    explanation = explaining.explain(model, inputs, table, top=arguments.top)
+    if arguments.json:
+        print(json.dumps(explanation.to_dict(), ensure_ascii=False, indent=2))
+    elif sys.stdout.isatty() and is_installed("rich"):
+        from rich import print as print_rich
+
+        print_rich(explanation)
+    else:
+        print(explanation)
+    if arguments.plot is not None:
+        save_figure(explanation.plot(), arguments.plot)
+        _say(f"Picture: {arguments.plot}")
     return 0
 
 

@@ -24,7 +24,13 @@ from engram_transformers.safetensors_header import (
     check_tensors,
     read_header,
 )
-from engram_transformers.storage import decode_rows, encode_rows
+from engram_transformers.storage import (
+    LARGEST_CODES,
+    decode_rows,
+    encode_row_index,
+    encode_rows,
+    has_stray_codes,
+)
 from engram_transformers.strict_json import parse_json
 from engram_transformers.table_header import (
     DIGEST_FIELD,
@@ -35,7 +41,13 @@ from engram_transformers.table_header import (
 )
 
 _NO_DIGEST = "0" * 32
-_STORED_DTYPES = {"int8": "I8", "float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+_STORED_DTYPES = {
+    "int4": "U8",
+    "int8": "I8",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+}
 
 
 @dataclass(frozen=True)
@@ -131,14 +143,14 @@ def decode_table(file: BinaryIO, size: int, name: object) -> StoredTable:
 def _tensors(table: StoredTable) -> dict[str, Tensor]:
     rows = table.rows
     tensors = {"addresses": rows.addresses, **encode_rows(rows.values, table.description.dtype)}
-    in_order = torch.arange(rows.values.shape[0])
-    if not torch.equal(rows.row_index, in_order):
-        tensors["row_index"] = rows.row_index.to(torch.int32)
+    row_index = encode_row_index(rows.row_index, rows.values.shape[0])
+    if row_index is not None:
+        tensors["row_index"] = row_index
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _as_rows(tensors: dict[str, Tensor], description: Description) -> Rows:
-    values = decode_rows(tensors)
+    values = decode_rows(tensors, dict(description.binding.config)["row_dim"])
     row_index = tensors.get("row_index", torch.arange(values.shape[0]))
     return Rows(tensors["addresses"], row_index.to(torch.int64), values, description.orders)
 
@@ -168,12 +180,13 @@ def _misfits(specs: dict[str, TensorSpec], description: Description) -> list[str
     problems: list[str] = []
     if rows.dtype != _STORED_DTYPES[description.dtype]:
         problems.append(f"has rows as {rows.dtype}, but says they are {description.dtype}")
-    if len(rows.shape) != 2 or rows.shape[1] != row_dim:
+    width = (row_dim + 1) // 2 if description.dtype == "int4" else row_dim
+    if len(rows.shape) != 2 or rows.shape[1] != width:
         return [*problems, f"has rows of shape {list(rows.shape)}, but row_dim is {row_dim}"]
     if len(addresses.shape) != 1:
         return [*problems, f"has addresses of shape {list(addresses.shape)}"]
     count = rows.shape[0]
-    if ("scales" in specs) != (description.dtype == "int8"):
+    if ("scales" in specs) != (description.dtype in LARGEST_CODES):
         problems.append("has scales though its rows need none, or none though they do")
     elif "scales" in specs and specs["scales"].shape != (count,):
         problems.append(f"has scales of shape {list(specs['scales'].shape)} for {count} rows")
@@ -199,6 +212,10 @@ def _wrong_values(tensors: dict[str, Tensor], description: Description) -> list[
         known = sum(order != 0 for e in description.entries for line in e.orders for order in line)
         if addresses.numel() > known:
             problems.append(f"has {addresses.numel()} addresses, but its ledger knows {known}")
+    if rows.dtype == torch.uint8 and has_stray_codes(
+        rows, dict(description.binding.config)["row_dim"]
+    ):
+        problems.append("has numbers in its int4 rows that are below -7 or beyond row_dim")
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
         problems.append("has NaN or infinity in its rows")
     scales = tensors.get("scales")
@@ -210,6 +227,6 @@ def _wrong_values(tensors: dict[str, Tensor], description: Description) -> list[
         inside = (row_index >= 0) & (row_index < count)
         if not bool(inside.all()):
             problems.append(f"has a row_index outside its {count} rows")
-        elif row_index.unique().numel() != count:
+        elif row_index.to(torch.int64).unique().numel() != count:
             problems.append("has rows that no address leads to")
     return problems

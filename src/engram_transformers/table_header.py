@@ -18,8 +18,8 @@ from engram_transformers.ledger import Entry
 from engram_transformers.storage import RowDtype
 from engram_transformers.strict_json import is_same_json, parse_json, shown
 
-FORMAT_VERSION = 1
-KNOWN_VERSIONS = (1,)
+FORMAT_VERSION = 2
+KNOWN_VERSIONS = (1, 2)
 METADATA_KEY = "engram"
 DIGEST_FIELD = "xxh3_128"
 

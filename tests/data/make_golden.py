@@ -1,7 +1,8 @@
-"""Make the golden tables of format version 1, which every later release must read.
+"""Make the golden tables of the format version that is written now; later releases must read them.
 
-They were made once, by release 0.1.0, and are never made again: a new format version gets golden
-tables of its own. Run with the folder to write to: `python tests/data/make_golden.py FOLDER`.
+Those of a version are made once and never again: a new format version gets golden tables of its
+own, beside the old ones. Run with the folder to write to:
+`python tests/data/make_golden.py FOLDER`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry, Superseded
 from engram_transformers.lora import SharedLora
 from engram_transformers.staging import write_files
-from engram_transformers.storage import as_stored
+from engram_transformers.storage import RowDtype, as_stored
 from engram_transformers.table_format import StoredTable, encode_table
-from engram_transformers.table_header import Description
+from engram_transformers.table_header import FORMAT_VERSION, Description
 
 ROW_DIM = 8
 
@@ -36,7 +37,7 @@ def values(rows: int, dtype: str) -> torch.Tensor:
     return as_stored((numbers - 11) / 7, dtype)
 
 
-def with_ledger() -> StoredTable:
+def with_ledger(dtype: RowDtype = "int8") -> StoredTable:
     """Return a table with all that a file can have: shared rows, history, a chat, a LoRA."""
     entries = (
         Entry(
@@ -58,10 +59,10 @@ def with_ledger() -> StoredTable:
         ),
     )
     addresses = torch.tensor([-(2**63), -5, 17, 2**63 - 1])
-    rows = Rows(addresses, torch.tensor([1, 0, 2, 0]), values(3, "int8"), (3, 4, 5, 64))
+    rows = Rows(addresses, torch.tensor([1, 0, 2, 0]), values(3, dtype), (3, 4, 5, 64))
     lora = SharedLora("owner/skill", "3" * 32)
     return StoredTable(
-        Description("user-42", 28, "int8", rows.orders, 3, binding(lora), entries), rows
+        Description("user-42", 28, dtype, rows.orders, 3, binding(lora), entries), rows
     )
 
 
@@ -74,6 +75,11 @@ def without_ledger() -> StoredTable:
 
 
 if __name__ == "__main__":
-    for name, table in (("ledger", with_ledger()), ("no_ledger", without_ledger())):
-        file = {f"format_1_{name}.safetensors": encode_table(table)}
+    tables = {
+        "ledger": with_ledger(),
+        "no_ledger": without_ledger(),
+        "int4": with_ledger("int4"),
+    }
+    for name, table in tables.items():
+        file = {f"format_{FORMAT_VERSION}_{name}.safetensors": encode_table(table)}
         write_files(Path(sys.argv[1]), file)

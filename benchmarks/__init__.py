@@ -1,0 +1,1 @@
+"""Benchmarks of engram-transformers: `python -m benchmarks list`."""
