@@ -19,29 +19,25 @@ from benchmarks.common import environment, write_results
 from benchmarks.promises import broken
 from benchmarks.setting import Setting
 
-NAMES = tuple(
-    name
-    for name in (
-        "density",
-        "exact_match",
-        "contexts",
-        "chat",
-        "paraphrase",
-        "locomo",
-        "compare",
-        "locality",
-        "stacking",
-        "conflict",
-        "storage",
-        "write",
-        "write_many",
-        "limits",
-        "overhead",
-        "fuzz",
-        "architectures",
-        "hash_collisions",
-    )
-    if (Path(__file__).parent / f"{name}.py").exists()
+NAMES = (
+    "density",
+    "exact_match",
+    "contexts",
+    "chat",
+    "paraphrase",
+    "locomo",
+    "compare",
+    "locality",
+    "stacking",
+    "conflict",
+    "storage",
+    "write",
+    "write_many",
+    "limits",
+    "overhead",
+    "fuzz",
+    "architectures",
+    "hash_collisions",
 )
 """Every benchmark, in the order of docs/benchmarks.md: modules of this package."""
 

@@ -5,9 +5,8 @@
 Three ways of writing: from a question and its answer ("question"), from a statement with the
 question as a second wording ("both"), from a statement alone ("statement"). The question is asked
 alone, after one and three unrelated turns, and with a system prompt that was not there in writing;
-a statement is asked as the beginning of the assistant's turn, in the same surroundings. Facts of
-"question" end with the end of the turn, the others as prose does. Beside that: unrelated questions,
-whose answers should be the bare model's.
+a statement is asked as the beginning of the assistant's turn, in the same surroundings. Beside
+that: unrelated questions, whose answers should be the bare model's.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ import json
 from typing import Any, NamedTuple
 
 from benchmarks import markdown
-from benchmarks.asking import Question, generate
+from benchmarks.asking import Active, Question, Recall, generate, recall
 from benchmarks.chats import (
     SYSTEM,
-    end_of_turn,
     has_template,
     rendered,
     supports_system,
@@ -28,11 +26,18 @@ from benchmarks.chats import (
     with_turns,
 )
 from benchmarks.facts import made_up_facts
-from benchmarks.methods.memory import Memory
 from benchmarks.promises import are_checked, at_least
 from benchmarks.setting import Setting
 from benchmarks.tally import PROTOCOLS
-from engram_transformers import Fact, engram_disabled
+from engram_transformers import (
+    Fact,
+    UserTable,
+    add_engram,
+    engram_disabled,
+    remove_engram,
+    use_tables,
+    write_many,
+)
 
 NEEDS_MODEL = True
 SOURCE = "github.com/19PINE-AI/user-as-engram (Apache-2.0), data/users"
@@ -58,9 +63,6 @@ class Said(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--facts", type=int, help="made-up facts in one table")
     parser.add_argument("--users", type=int, help="users of the data, each with a table")
-    parser.add_argument(
-        "--stop", choices=["turn", "auto"], default="turn", help="what ends an answer to a question"
-    )
 
 
 def run(setting: Setting) -> dict[str, Any]:
@@ -109,63 +111,63 @@ def _statement(sentences: Any, answer: str) -> str:
     return next((text[: -len(ends)] for text in sentences if text.endswith(ends)), "")
 
 
-def measure(setting: Setting, name: str, tables: list[list[Said]]) -> dict[str, Any]:
-    """Write each table in all ways, ask everything in all surroundings, and sum up."""
-    asked: dict[tuple[str, str, str], dict[str, Any]] = {}
-    written = {way: {"facts": 0, "left_out": 0, "seconds": 0.0} for way in WAYS}
-    unrelated = {"asked": 0, "as_the_bare_model": 0}
-    for facts in tables:
+def measure(setting: Setting, name: str, owned: list[list[Said]]) -> dict[str, Any]:
+    """Write everybody's facts in all ways, and ask everything in all surroundings."""
+    add_engram(setting.model, setting.tokenizer, **setting.config_fields)
+    asked: list[dict[str, Any]] = []
+    written: dict[str, dict[str, Any]] = {}
+    unrelated: dict[str, int] = {}
+    try:
         for way in WAYS:
-            usable = facts if way == "question" else _distinct_statements(facts)
-            memory = Memory(setting)
-            try:
-                left_out = write(memory, usable, way, written[way], setting.options.stop)
-                for surrounding, form, questions in asking(setting, usable, way):
-                    recall = memory.recall(questions)
-                    key = (way, form, surrounding)
-                    total = asked.setdefault(
-                        key, {"written_as": way, "asked_as": form, "in": surrounding, "asked": 0}
-                    )
-                    kept = [fact not in left_out for fact in usable]
-                    total["asked"] += len(usable)
-                    for protocol, flags in recall._asdict().items():
-                        right = sum(a and b for a, b in zip(flags, kept, strict=True))
-                        total[protocol] = total.get(protocol, 0) + right
-                if way == "question":
-                    compare_unrelated(setting, memory, unrelated)
-            finally:
-                memory.close()
-    for one in asked.values():
-        print(
-            f"{name}, written as {one['written_as']}, asked as {one['asked_as']}, {one['in']}:"
-            f" {markdown.counted(one['whole'], one['asked'])} whole"
-        )
-    print(f"{name}, unrelated questions: {unrelated}")
+            usable = owned if way == "question" else [*map(_distinct_statements, owned)]
+            many = write_many(
+                setting.model,
+                {f"user-{n}": [as_fact(f, way) for f in facts] for n, facts in enumerate(usable)},
+                progress=False,
+            )
+            pairs = [(f"user-{n}", fact) for n, facts in enumerate(usable) for fact in facts]
+            failed = {
+                (owner, one.fact) for owner, report in many.reports.items() for one in report.failed
+            }
+            written[way] = {"facts": len(pairs), "left_out": len(failed), "seconds": many.seconds}
+            kept = [(owner, as_fact(fact, way)) not in failed for owner, fact in pairs]
+            owners = [owner for owner, _ in pairs]
+            for surrounding, form, questions in asking(setting, [fact for _, fact in pairs], way):
+                found = recall(
+                    setting.model,
+                    setting.tokenizer,
+                    questions,
+                    active=_reading(setting, many.tables, owners),
+                )
+                # What was left out is not recalled, whatever is said.
+                flags = ([a and b for a, b in zip(one, kept, strict=True)] for one in found)
+                counts = Recall(*flags).counts()
+                asked.append({"written_as": way, "asked_as": form, "in": surrounding, **counts})
+                print(
+                    f"{name}, written as {way}, asked as {form}, {surrounding}:"
+                    f" {markdown.counted(counts['whole'], counts['asked'])} whole"
+                )
+            if way == "question":
+                unrelated = compare_unrelated(setting, many.tables)
+                print(f"{name}, unrelated questions: {unrelated}")
+    finally:
+        remove_engram(setting.model)
     return {
         "name": name,
-        "tables": len(tables),
-        "questions_end_with": setting.options.stop,
+        "tables": len(owned),
         "written": written,
-        "asked": list(asked.values()),
+        "asked": asked,
         "unrelated": unrelated,
     }
 
 
+def _reading(setting: Setting, tables: dict[str, UserTable], owners: list[str]) -> Active:
+    """Let every question read its owner's table."""
+    return lambda part: use_tables(setting.model, [tables[owners[i]] for i in part])
+
+
 def _distinct_statements(facts: list[Said]) -> list[Said]:
     return list({fact.statement: fact for fact in reversed(facts) if fact.statement}.values())
-
-
-def write(
-    memory: Memory, facts: list[Said], way: str, total: dict[str, Any], end: str
-) -> set[Said]:
-    """Write facts in one of the ways; return those that were left out."""
-    stop = end_of_turn(memory.tokenizer) if (way, end) == ("question", "turn") else "auto"
-    report = memory.table.write([as_fact(fact, way) for fact in facts], stop=stop, progress=False)
-    failed = {(one.fact.prompt, one.fact.answer) for one in report.failed}
-    total["facts"] += len(facts)
-    total["left_out"] += len(report.failed)
-    total["seconds"] += report.seconds
-    return {fact for fact in facts if (as_fact(fact, way).prompt, fact.answer) in failed}
 
 
 def as_fact(fact: Said, way: str) -> Fact:
@@ -214,14 +216,18 @@ def _asked(
     return Question(rendered(tokenizer, chat, fact.statement), fact.answer)
 
 
-def compare_unrelated(setting: Setting, memory: Memory, total: dict[str, int]) -> None:
-    """Ask what nobody wrote, with the table and without."""
-    prompts = [rendered(setting.tokenizer, with_turns(q)) for q in unrelated_questions()]
-    with engram_disabled(setting.model):
-        bare = generate(setting.model, setting.tokenizer, prompts, 24)
-    said = memory.say(prompts, 24)
-    total["asked"] += len(prompts)
-    total["as_the_bare_model"] += sum(a == b for a, b in zip(said, bare, strict=True))
+def compare_unrelated(setting: Setting, tables: dict[str, UserTable]) -> dict[str, int]:
+    """Ask what nobody wrote, with each table and without."""
+    model, tokenizer = setting.model, setting.tokenizer
+    pairs = [(owner, question) for owner in tables for question in unrelated_questions()]
+    prompts = [rendered(tokenizer, with_turns(question)) for _, question in pairs]
+    # In the same batches: others round differently.
+    with engram_disabled(model):
+        bare = generate(model, tokenizer, prompts, 24)
+    active = _reading(setting, tables, [owner for owner, _ in pairs])
+    said = generate(model, tokenizer, prompts, 24, active=active)
+    same = sum(a == b for a, b in zip(said, bare, strict=True))
+    return {"asked": len(said), "as_the_bare_model": same}
 
 
 def section(runs: list[dict[str, Any]]) -> list[str]:

@@ -4,10 +4,9 @@
 
 Acronyms, ports, HTTP codes, element names and synthetic keys with random values. In the data each
 pair is a user's message and the assistant's answer; "chat" writes and asks it like that, through
-the chat template, and ends answers with the end of the turn; "text" is the bare key, and a line
-ends an answer: behind a number, a full stop would be read as a decimal point. Training, validation
-and test files are taken together: a memory is to hold what it was given, so there is nothing to
-hold out. Pairs that repeat or contradict each other are counted.
+the chat template, "text" as the bare key. Training, validation and test files are taken together:
+a memory is to hold what it was given, so there is nothing to hold out. Pairs that repeat or
+contradict each other are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import markdown
 from benchmarks.asking import Question
-from benchmarks.chats import end_of_turn, has_template, rendered
+from benchmarks.chats import has_template, rendered
 from benchmarks.facts import made_up_facts
 from benchmarks.methods.memory import Memory
 from benchmarks.promises import are_checked, at_least
@@ -109,9 +108,7 @@ def measure(setting: Setting, pairs: list[Pair], form: str) -> dict[str, Any]:
     memory = Memory(setting)
     try:
         report = memory.table.write(
-            [(as_prompt(key), value) for key, value in latest.items()],
-            stop=end_of_turn(setting.tokenizer) if form == "chat" else "\n",
-            progress=False,
+            [(as_prompt(key), value) for key, value in latest.items()], progress=False
         )
         left_out = {failed.fact.prompt for failed in report.failed}
         prompts = {key: rendered(setting.tokenizer, as_prompt(key)) for key in latest}
@@ -151,10 +148,9 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## Exact match: keys and values",
         "",
-        "The pairs of engram-poc, all written in one call, all asked: as chats whose answers end"
-        " the turn, and as bare keys whose answers end the line. Pairs that stand in several"
-        " files of the data are asked as often; keys with several values would be counted as wrong"
-        " for all but one.",
+        "The pairs of engram-poc, all written in one call, all asked, as chats and as bare keys."
+        " Pairs that stand in several files of the data are asked as often; keys with several"
+        " values would be counted as wrong for all but one.",
         "",
     ]
     for run in runs:

@@ -104,7 +104,7 @@ def allocated(
     attachment: Attachment,
     facts: Sequence[tuple[str, str]],
     *,
-    context: str = "shortest",
+    context: str = "full",
     **options: Any,
 ) -> Allocation:
     """Give facts the addresses that `write` gives them, without looking for rows.

@@ -27,50 +27,49 @@ class FactSet(NamedTuple):
 def fact_sets(data: Path, seed: int, count: int = 100) -> list[FactSet]:
     """Return ten tables, or those of the project's own generator where data is missing.
 
+    Few facts of one kind get the shortest addresses: nothing in the table contradicts a suffix like
+    "works as a". So the first tables have one fact of each kind.
+
     Args:
         data: Folder of the evaluation data.
         seed: Of what is drawn at random.
         count: Facts of each table.
     """
     own = [FactSet("generated", generated_facts(count, seed + n)) for n in range(2)]
-    folder, distinct = data / "user_as_engram" / "users", data / "user_as_engram"
-    users = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("u*.json"))]
-    if not users:
+    folder = data / "user_as_engram"
+    files = sorted((folder / "users").glob("u*.json"))
+    if not files:
         print(f"Tables of users are left out: {folder.name} is not there (see {SOURCE}).")
         return own
+    users = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    listed = json.loads((folder / "facts_xxl_2000.json").read_text(encoding="utf-8"))
     rng = random.Random(seed)
     sets: list[FactSet] = []
-    for kind, style, tables in (("users", 0, 4), ("users, in few words", 1, 2)):
-        for _ in range(tables):
-            chosen = rng.sample(users, 5)
-            sets.append(FactSet(kind, _of_users(chosen, style, count)))
-    listed: dict[str, str] = {}
-    for fact in json.loads((distinct / "facts_xxl_2000.json").read_text(encoding="utf-8")):
-        listed.setdefault(fact["prompt"], fact["gold"])
+    for _ in range(3):
+        rng.shuffle(listed)
+        schemas = {fact["schema"]: (fact["prompt"], fact["gold"].strip()) for fact in listed}
+        pairs = {**_of_users(rng.sample(users, 2)), **dict(schemas.values())}
+        sets.append(FactSet("one of each kind", list(pairs.items())[:count]))
+    for _ in range(3):
+        pairs = _of_users(rng.sample(users, 6))
+        sets.append(FactSet("a user and five others", list(pairs.items())[:count]))
+    pairs = {fact["prompt"]: fact["gold"].strip() for fact in listed}
     for _ in range(2):
-        sets.append(FactSet("facts_xxl_2000", rng.sample(list(listed.items()), count)))
+        sets.append(FactSet("facts_xxl_2000", rng.sample(sorted(pairs.items()), count)))
     return sets + own
 
 
-def _of_users(users: list[Any], style: int, count: int) -> list[tuple[str, str]]:
-    """Return what the first user says of himself, and then what is said of the others.
-
-    Args:
-        users: As in the files.
-        style: 0 takes a fact's first sentence in the first person, 1 the shortest.
-        count: How many facts.
-    """
+def _of_users(users: list[Any]) -> dict[str, str]:
+    """Return what the first user says of himself, and then what is said of the others."""
     found: dict[str, str] = {}
     for number, user in enumerate(users):
         for fact in user["facts"]:
-            sentences = [s for s in fact["paraphrases"] if s.startswith(_FIRST_PERSON)]
-            if number > 0:
-                sentences = [s for s in fact["paraphrases"] if s not in sentences]
+            is_own = number == 0
+            sentences = [s for s in fact["paraphrases"] if s.startswith(_FIRST_PERSON) == is_own]
             pairs = [pair for s in sentences if (pair := _split(s, fact["answer"]))]
             if pairs:
-                pair = min(pairs, key=lambda p: len(p[0])) if style else pairs[0]
-                found.setdefault(*pair)
-    return list(found.items())[:count]
+                found.setdefault(*pairs[0])
+    return found
 
 
 def _split(sentence: str, answer: Any) -> tuple[str, str] | None:

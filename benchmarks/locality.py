@@ -38,9 +38,10 @@ __all__ = ["NEEDS_MODEL", "add_arguments", "plot", "run", "section"]
 
 NEEDS_MODEL = True
 MIN_ORDERS = (2, 3, 4, 5, 8)
-DEFAULT = f"min_order={inspect.signature(UserTable.write).parameters['min_order'].default}"
-FULL = 'context="full"'
-GUARD = f"{DEFAULT}, guard"
+_WRITE = inspect.signature(UserTable.write).parameters
+DEFAULT = f'context="{_WRITE["context"].default}"'
+SHORTEST = "shortest"
+GUARD = f"min_order={_WRITE['min_order'].default}, guard"
 KNOWN = "github.com/kmeng01/rome, known_1000.json (MIT)"
 MOST_FIRES = 1.0  # per 100,000 tokens
 OWNER_LOOK_UPS = 1_000_000
@@ -175,7 +176,7 @@ def near(
         name: continued(setting.model, setting.tokenizer, texts, sizes.answer, 2 * sizes.batch)
         for name, texts in (("seen", seen), ("held_out", held_out))
     }
-    ways = {**ways_to_address(setting), GUARD: {"guard": _guards(seen)}}
+    ways = {**ways_to_address(setting), GUARD: {"context": SHORTEST, "guard": _guards(seen)}}
     found: dict[str, Any] = {}
     for name, options in ways.items():
         table = written(patched, facts, **options)
@@ -196,8 +197,10 @@ def near(
 def ways_to_address(setting: Setting) -> dict[str, dict[str, Any]]:
     """Return options of `write` by name; the default ones are given as none at all."""
     orders = MIN_ORDERS[:2] if setting.quick else MIN_ORDERS
-    ways: dict[str, dict[str, Any]] = {f"min_order={n}": {"min_order": n} for n in orders}
-    return {**ways, DEFAULT: {}, **({} if setting.quick else {FULL: {"context": "full"}})}
+    ways: dict[str, dict[str, Any]] = {
+        f"min_order={n}": {"context": SHORTEST, "min_order": n} for n in orders
+    }
+    return {**ways, DEFAULT: {}}
 
 
 def _guards(texts: Sequence[NearText]) -> tuple[str, ...]:

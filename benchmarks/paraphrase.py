@@ -81,6 +81,8 @@ def ask_part(setting: Setting, part: Rewordings, encoder: Any) -> dict[str, Any]
     keep(*pooled([Bare(setting, form=form) for _ in part.groups], part.groups))
     results, firing = ask_memory(setting, part.groups, form)
     keep("memory", *results)
+    results, firing_shortest = ask_memory(setting, part.groups, form, context="shortest")
+    keep("memory, shortest addresses", *results)
     contexts = [InContext(setting, form=form) for _ in part.groups]
     keep(*one_by_one(contexts, part.groups))
     for top in TOPS if encoder is not None else ():
@@ -96,6 +98,7 @@ def ask_part(setting: Setting, part: Rewordings, encoder: Any) -> dict[str, Any]
         "questions": len(questions),
         "methods": methods,
         "firing": firing,
+        "firing_shortest": firing_shortest,
     }
 
 
@@ -135,10 +138,10 @@ def one_by_one(methods: Sequence[Any], groups: Sequence[Group]) -> Named:
 
 
 def ask_memory(
-    setting: Setting, groups: Sequence[Group], form: Form
+    setting: Setting, groups: Sequence[Group], form: Form, **options: Any
 ) -> tuple[Results, dict[str, Any]]:
     """Write each group into a table of its own, ask it, and see where rows are found."""
-    memory = Memory(setting, form=form)
+    memory = Memory(setting, form=form, **options)
     said: list[str] = []
     recall = Recall([], [], [])
     firing: dict[str, Any] = {
@@ -257,7 +260,7 @@ def _part_section(run_: dict[str, Any], part: dict[str, Any]) -> list[str]:
         ]
         for method in part["methods"]
     ]
-    firing = part["firing"]
+    firing, short = part["firing"], part["firing_shortest"]
     tables = "one table" if part["tables"] == 1 else f"{part['tables']} tables"
     lines = [
         f"### {part['name'].capitalize()}: {markdown.where(run_)}",
@@ -270,13 +273,16 @@ def _part_section(run_: dict[str, Any], part: dict[str, Any]) -> list[str]:
         f" {part['questions']:,}; in {firing['at_the_answer_and_whole']:,} of these the whole"
         f" answer comes, in {firing['at_the_answer_and_first']:,} its first token. In"
         f" {firing['elsewhere_in_prompt_or_reply']:,} more a row is found elsewhere in the question"
-        f" or the reply.",
+        f" or the reply."
+        f" With the shortest addresses: {short['at_the_answer']:,},"
+        f" {short['at_the_answer_and_whole']:,} and {short['at_the_answer_and_first']:,};"
+        f" elsewhere in {short['elsewhere_in_prompt_or_reply']:,}.",
         "",
     ]
-    if firing["examples"]:
+    if examples := [*firing["examples"], *short["examples"]]:
         shown = [
             (f"`{e['asked']}`", e["answer"], e["said"].replace("|", "\\|"), _mark(e["whole"]))
-            for e in firing["examples"]
+            for e in examples
         ]
         lines += markdown.table(("found by chance", "answer", "said", "whole"), shown)
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,7 +119,9 @@ def _relations(data: Path, subjects: int) -> Rewordings | None:
     facts: list[KnownFact] = []
     asked: list[Question] = []
     for path in paths:
-        relation = json.loads(path.read_text(encoding="utf-8"))
+        # Some names are escaped twice there.
+        text = re.sub(r"\\\\(u[0-9a-f]{4})", r"\\\1", path.read_text(encoding="utf-8"))
+        relation = json.loads(text)
         first, *others = relation["prompt_templates"]
         if not others:
             continue

@@ -12,7 +12,9 @@ from engram_transformers.allocation import Line, allocate
 from engram_transformers.errors import ContradictionError
 
 
-def line(trigger, answer, fact=0, min_order=1, *, whole=False, guards=(), at_least=()) -> Line:
+def line(
+    trigger, answer, fact=0, min_order=1, *, whole=False, own=0, guards=(), at_least=()
+) -> Line:
     """A wording whose token ids are its canonical ids. Each answer token is a target."""
     trigger, answer = tuple(trigger), tuple(answer)
     ids = trigger + answer[:-1]
@@ -23,6 +25,7 @@ def line(trigger, answer, fact=0, min_order=1, *, whole=False, guards=(), at_lea
         fact,
         min_order,
         whole,
+        own,
         tuple(tuple(guard) for guard in guards),
         tuple(at_least),
         (trigger, answer),
@@ -84,6 +87,16 @@ def test_a_whole_trigger_within_another_prompt_lets_that_prompt_off():
 def test_whole_addresses_are_as_long_as_they_can_be():
     assert allocate([line([1, 2, 3, 4], [9, 8], whole=True)], 64) == [[4, 5]]
     assert allocate([line([1, 2, 3, 4], [9, 8], whole=True)], 3) == [[3, 3]]
+    long = allocate([line([1, 2, 3, 4], range(100, 125), whole=True)], 64)[0]
+    assert long == [*range(4, 20), *[20] * 9]  # behind 16 tokens of the answer it is long enough
+
+
+def test_whole_addresses_begin_where_the_trigger_proper_begins():
+    assert allocate([line([1, 2, 3, 4], [9, 8], whole=True, own=2)], 64) == [[2, 3]]
+    assert allocate([line([1, 2, 3, 4], [9], min_order=3, whole=True, own=2)], 64) == [[3]]
+    one = line([1, 2, 3, 4], [9], 0, whole=True, own=2)
+    other = line([5, 2, 3, 4], [8], 1, whole=True, own=2)
+    assert allocate([one, other], 64) == [[4], [4]]  # the same last message, after another one
 
 
 def test_addresses_in_a_table_become_longer_and_never_shorter():

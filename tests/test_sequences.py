@@ -177,3 +177,16 @@ def test_a_chat_without_a_template_is_refused(tiny_tokenizer):
     with pytest.raises(FactError, match="no chat template; give the prompt as text"):
         prompt_text(tiny_tokenizer, (("user", "Hi"),))
     assert prompt_text(tiny_tokenizer, "Hi") == "Hi"
+
+
+def test_the_trigger_proper_of_a_chat_is_its_last_message(tiny_tokenizer):
+    system = {"role": "system", "content": "Answer in one word."}
+    question = {"role": "user", "content": "Where do I live?"}
+    canonical = list(range(tiny.VOCAB_SIZE))
+    shown = []
+    for chat in ([question], [system, question], [system, question, system, question]):
+        (line,) = wordings(tiny_tokenizer, Fact(chat, "Malmö"), "auto", 1000, canonical)
+        shown.append(tiny_tokenizer.decode(line.addressed_ids[line.own : line.trigger_length]))
+    assert set(shown) == {"Where do I live?<|im_end|>\n<|im_start|>assistant\n"}
+    (text, *_) = wordings(tiny_tokenizer, Fact("I live in", "Malmö"), "auto", 1000, canonical)
+    assert text.own == 0

@@ -118,7 +118,7 @@ def test_nbytes_counts_rows_and_addresses(table):
     rows, dim = table.rows.values.shape
     addresses = len(table.rows.addresses)
     assert rows < addresses  # the wordings of a fact share its rows
-    assert table.nbytes == rows * (dim + 2) + addresses * (8 + 4)
+    assert table.nbytes == rows * (dim + 2) + addresses * (8 + 1)
 
 
 def test_a_table_shows_what_it_is(table):

@@ -162,7 +162,7 @@ EDITS = [
     (set_field("owner", 3), "has owner 3"),
     (set_field("layer", -1), "has layer -1"),
     (set_field("layer", 1.0), "has layer 1.0"),
-    (set_field("dtype", "float64"), "has dtype 'float64', which is not one of int8"),
+    (set_field("dtype", "float64"), "has dtype 'float64', which is not one of int4, int8"),
     (set_field("dtype", ["int8"]), "has dtype"),
     (set_field("dtype", "float16"), "has rows as I8, but says they are float16"),
     (set_field("version", -3), "has version -3"),

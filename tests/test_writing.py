@@ -225,8 +225,8 @@ def test_a_guard_keeps_an_address_out_of_a_text(patched):
     guard = "She said that the name of my dog is unknown."
     free, guarded = UserTable(model, "free"), UserTable(model, "guarded")
     fact = ("We all know that the name of my dog is", "Pepper")
-    free.write(fact, progress=False)
-    guarded.write(fact, guard=guard, progress=False)
+    free.write(fact, context="shortest", progress=False)
+    guarded.write(fact, context="shortest", guard=guard, progress=False)
     ids = tokenizer(guard, return_tensors="pt")["input_ids"]
     base = model(ids).logits
     with use_tables(model, free):
@@ -441,15 +441,3 @@ def test_tokens_that_join_a_stop_are_told_from_those_that_follow_it(patched):
     stopped = dataclasses.replace(item, entry=dataclasses.replace(item.entry, stop=None))
     attempt = Attempt(table, [], [stopped], table.rows.values, WriteOptions())
     assert not attempt._goes_on(0, lines[0], joined["7"])
-
-
-def test_chats_end_with_the_end_of_the_turn(patched):
-    model, tokenizer = patched
-    chat = [
-        {"role": "user", "content": "Where do I live?"},
-        {"role": "assistant", "content": "Malmö"},
-    ]
-    table = UserTable(model, "ada")
-    assert table.write(chat, progress=False).recalled == 1.0
-    text = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
-    assert say(model, tokenizer, table, text).startswith("Malmö<|im_end|>")

@@ -1,4 +1,4 @@
-"""Which suffix of a trigger becomes the address: the shortest that is unambiguous."""
+"""Which suffix of a trigger becomes the address: all of it, or the shortest that is unambiguous."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from engram_transformers.errors import ContradictionError
 
 NOT_ALLOCATED = 0
 # Behind the first tokens of an answer, the address always reaches back into the trigger, so that
 # the answer's own words don't fire it elsewhere; this many answer tokens are skipped at most.
 _LONGEST_REACH_BACK = 16
+# Odd, as multipliers modulo 2^64 must be; signed, as torch has them.
+_MULTIPLIER = 0x5851F42D4C957F2D
+_BASE = 0x14057B7EF767814F
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Line:
         first: The position of the trigger's last token: where the first target is said.
         fact: Which fact it belongs to.
         min_order: Shortest address allowed.
-        whole: Use the longest suffix that is allowed, not the shortest.
+        whole: Use the trigger from `own` on, not the shortest suffix.
+        own: The position where the trigger proper begins: 0, or in a chat the last message.
         guards: Canonical ids of texts that none of its addresses may occur in.
         at_least: Per position from `first` on, an order that is not to be undercut; empty for none.
             The addresses of facts that are in a table become longer, never shorter.
@@ -37,6 +44,7 @@ class Line:
     fact: int
     min_order: int
     whole: bool
+    own: int
     guards: tuple[tuple[int, ...], ...]
     at_least: tuple[int, ...]
     shown: object
@@ -62,43 +70,75 @@ def allocate(lines: Sequence[Line], max_order: int) -> list[list[int]]:
             be told apart from a guard.
     """
     orders = [[NOT_ALLOCATED] * (len(line.canonical) - line.first) for line in lines]
-    pending = [
-        (number, position)
-        for number, line in enumerate(lines)
-        for position in range(line.first, len(line.canonical))
-    ]
-    order = min((_lowest(lines[n], p, max_order) for n, p in pending), default=1)
-    while pending:
-        due = [(n, p) for n, p in pending if _lowest(lines[n], p, max_order) <= order]
-        ends = _Endings(lines, order, max_order, due)
-        settled: set[tuple[int, int]] = set()
+    starting: dict[int, list[_Place]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        for position in range(line.first, len(line.canonical)):
+            starting[_lowest(line, position, max_order)].append((number, position))
+    guards = list(dict.fromkeys(guard for line in lines for guard in line.guards))
+    keys = _Keys([*(line.canonical for line in lines), *guards])
+    left: list[_Place] = []
+    order = 0
+    while left or starting:
+        order = order + 1 if left else min(starting)
+        due = left + starting.pop(order, [])
+        ends = _Endings(lines, guards, keys.of_order(order), order, max_order, due)
+        left = []
         for number, position in due:
             line = lines[number]
             longest = min(position + 1, max_order)
-            key = line.canonical[position - order + 1 : position + 1]
+            key = ends.key(number, position)
             following = line.next_ids[position]
             if ends.agree(key, following, line) or (
                 order >= longest and ends.is_told_apart(key, following, line)
             ):
                 orders[number][position - line.first] = order
-                settled.add((number, position))
             elif order >= longest:
                 raise ContradictionError(line.shown, ends.why(key, following, line))
-        pending = [entry for entry in pending if entry not in settled]
-        order += 1
+            else:
+                left.append((number, position))
     return orders
+
+
+_Place = tuple[int, int]
+"""A line's number and a position in it."""
 
 
 def _lowest(line: Line, position: int, max_order: int) -> int:
     """Return the shortest order that a position may have."""
-    longest = min(position + 1, max_order)
-    if line.whole:
-        return longest
     offset = position - line.first
-    lowest = line.min_order + min(offset, _LONGEST_REACH_BACK)
+    trigger = line.first + 1 - line.own if line.whole else line.min_order
+    lowest = max(trigger, line.min_order) + min(offset, _LONGEST_REACH_BACK)
     if line.at_least:
         lowest = max(lowest, line.at_least[offset])
-    return min(lowest, longest)
+    return min(lowest, position + 1, max_order)
+
+
+class _Keys:
+    """Hashes of all suffixes of sequences: H(t, n) = P(t) - P(t - n) Bⁿ modulo 2^64."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+        self.lengths = torch.tensor([len(sequence) for sequence in sequences])
+        longest = max(map(len, sequences), default=0)
+        ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+        mixed = (ids + 1) * _MULTIPLIER
+        mixed = (mixed ^ (mixed >> 29)) * _MULTIPLIER
+        mixed ^= mixed >> 31
+        self._prefixes = torch.zeros(len(sequences), longest + 1, dtype=torch.int64)
+        for position in range(longest):
+            self._prefixes[:, position + 1] = (
+                self._prefixes[:, position] * _BASE + mixed[:, position]
+            )
+
+    def of_order(self, order: int) -> Tensor:
+        """Return the key of the suffix that ends at each position, (sequences, longest) int64."""
+        power = pow(_BASE, order, 1 << 64)
+        power -= (power >> 63) << 64  # signed
+        keys = self._prefixes[:, order:] - self._prefixes[:, :-order] * power
+        exists = torch.arange(order, self._prefixes.shape[1]) <= self.lengths.unsqueeze(1)
+        missing = torch.zeros(len(keys), order - 1, dtype=torch.int64)
+        return torch.cat([missing, torch.where(exists, keys, 0)], dim=1)
 
 
 class _Endings:
@@ -107,50 +147,61 @@ class _Endings:
     def __init__(
         self,
         lines: Sequence[Line],
+        guards: Sequence[tuple[int, ...]],
+        keys: Tensor,
         order: int,
         longest: int,
-        due: Sequence[tuple[int, int]],
+        due: Sequence[_Place],
     ) -> None:
-        wanted = {lines[n].canonical[p - order + 1 : p + 1] for n, p in due}
+        numbers, positions = torch.tensor(due).unbind(1)
+        wanted = keys[numbers, positions]
+        self._key_of = dict(zip(due, wanted.tolist(), strict=True))
         # Suffix -> (fact, next token) -> a line, of what is to be said after it.
-        self._said: dict[tuple[int, ...], dict[tuple[int, int], Line]] = defaultdict(dict)
-        self._read: dict[tuple[int, ...], set[int]] = defaultdict(set)
+        self._said: dict[int, dict[tuple[int, int], Line]] = defaultdict(dict)
+        self._read: dict[int, set[int]] = defaultdict(set)
         # Said after a suffix that can't be lengthened, because the line or the order ends there.
-        self._spent: set[tuple[tuple[int, ...], tuple[int, int]]] = set()
-        for line in lines:
-            for end in range(order, len(line.canonical) + 1):
-                key = line.canonical[end - order : end]
-                if key not in wanted:
-                    continue
-                following = line.next_ids[end - 1]
-                if end - 1 < line.first:
-                    self._read[key].add(following)
-                    continue
-                self._said[key][line.fact, following] = line
-                if end == order or order == longest:
-                    self._spent.add((key, (line.fact, following)))
-        self._in_guard: dict[tuple[int, ...], set[tuple[int, ...]]] = {
-            guard: {guard[end - order : end] for end in range(order, len(guard) + 1)}
-            for guard in {guard for line in lines for guard in line.guards}
-        }
+        self._spent: set[tuple[int, tuple[int, int]]] = set()
+        self._in_guard: dict[tuple[int, ...], set[int]] = {guard: set() for guard in guards}
+        found = torch.isin(keys, wanted).nonzero()
+        where = keys[found[:, 0], found[:, 1]].tolist()
+        for (number, position), key in zip(found.tolist(), where, strict=True):
+            if position + 1 < order:
+                continue
+            if number >= len(lines):
+                self._in_guard[guards[number - len(lines)]].add(key)
+                continue
+            line = lines[number]
+            if position >= len(line.canonical):
+                continue
+            following = line.next_ids[position]
+            if position < line.first:
+                self._read[key].add(following)
+                continue
+            self._said[key][line.fact, following] = line
+            if position + 1 == order or order == longest:
+                self._spent.add((key, (line.fact, following)))
 
-    def _is_guarded(self, key: tuple[int, ...], line: Line) -> bool:
+    def key(self, number: int, position: int) -> int:
+        """Return the key of the suffix that ends at a position that is asked for."""
+        return self._key_of[number, position]
+
+    def _is_guarded(self, key: int, line: Line) -> bool:
         return any(key in self._in_guard[guard] for guard in line.guards)
 
-    def agree(self, key: tuple[int, ...], following: int, line: Line) -> bool:
+    def agree(self, key: int, following: int, line: Line) -> bool:
         """Say whether the suffix is this fact's alone and goes on with one token everywhere."""
         if self._is_guarded(key, line) or self._read.get(key, set()) - {following}:
             return False
         return set(self._said[key]) == {(line.fact, following)}
 
-    def is_told_apart(self, key: tuple[int, ...], following: int, line: Line) -> bool:
+    def is_told_apart(self, key: int, following: int, line: Line) -> bool:
         """Say whether everything else that is said after the suffix can get a longer address."""
         if self._is_guarded(key, line):
             return False
         others = [said for said in self._said[key] if said[1] != following]
         return not any((key, said) in self._spent for said in others)
 
-    def why(self, key: tuple[int, ...], following: int, line: Line) -> str:
+    def why(self, key: int, following: int, line: Line) -> str:
         """Explain why the longest suffix is still ambiguous."""
         if self._is_guarded(key, line):
             return "a guard text contains its whole trigger."

@@ -149,7 +149,7 @@ class Attempt:
 
     def _goes_on(self, number: int, wording: Wording, then: int) -> bool:
         """Say whether a token continues what the stop was to end, as "50" does in "4471.50"."""
-        if wording.is_chat or self.items[number].entry.stop != AUTO_STOP:
+        if self.items[number].entry.stop != AUTO_STOP:
             return False
         tokenizer: Any = self.attachment.tokenizer
         if then in tokenizer.all_special_ids:

@@ -294,6 +294,7 @@ def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:
         number,
         entry.min_order,
         entry.whole,
+        wording.own,
         tuple(tuple(guard) for guard in guards),
         entry.orders[w] if entry.orders else (),
         (entry.fact.prompt, entry.fact.answer),

@@ -76,6 +76,8 @@ class Wording:
         answer_ids: The answer, without stop.
         stop_ids: What ends the answer; empty for none.
         is_chat: Whether the prompt is chat messages.
+        own: How many addressed ids stand before the trigger proper: what leads up to the last
+            message of a chat, 0 for text.
     """
 
     prompt_ids: tuple[int, ...]
@@ -83,6 +85,7 @@ class Wording:
     answer_ids: tuple[int, ...]
     stop_ids: tuple[int, ...]
     is_chat: bool
+    own: int = 0
 
     @property
     def targets(self) -> tuple[int, ...]:
@@ -112,9 +115,8 @@ def wordings(
     Args:
         tokenizer: The model's, or an encoder that has been preloaded.
         fact: The fact.
-        stop: What ends the answer. "auto": in a chat the end of the turn, as the template has it;
-            else a full stop, unless the answer ends a sentence by itself. Another text: that text,
-            which may be a special token. None: nothing.
+        stop: What ends the answer. "auto": a full stop, unless the answer ends a sentence by
+            itself. Another text: that text, which may be a special token. None: nothing.
         longest: The model's context window, in tokens.
         canonical: Token id -> canonical id.
 
@@ -177,11 +179,7 @@ def _wording(
     answer_ids = _continuation(encoder, text, before[start:], answer)
     if not answer_ids:
         raise EmptyFactError((prompt, fact.answer), "the answer comes to no tokens.")
-    is_auto = stop in (AUTO_STOP, AUTO_STOP_AND_LINE_END)
-    turn_end = _turn_end(encoder, fact.answer, prompt) if is_auto else ()
-    stop_ids = turn_end or _stop(
-        encoder, fact.answer, before[start:], text + answer, answer_ids, stop
-    )
+    stop_ids = _stop(encoder, fact.answer, before[start:], text + answer, answer_ids, stop)
     length = len(before) + len(answer_ids) + len(stop_ids)
     if length > longest:
         raise TriggerTooLongError(
@@ -189,7 +187,12 @@ def _wording(
             f"it takes {length} tokens, and the model's context window has {longest}.",
         )
     return Wording(
-        tuple(before), start, tuple(answer_ids), tuple(stop_ids), not isinstance(prompt, str)
+        tuple(before),
+        start,
+        tuple(answer_ids),
+        tuple(stop_ids),
+        not isinstance(prompt, str),
+        _before_last_message(encoder, prompt, text, before),
     )
 
 
@@ -248,16 +251,19 @@ def _stop(
     return _continuation(encoder, text, ids + answer_ids, stop) if stop else []
 
 
-def _turn_end(encoder: Encoder, answer: str, prompt: Prompt) -> tuple[int, ...]:
-    """Return the token that a chat template puts behind an answer; nothing for text."""
+def _before_last_message(encoder: Encoder, prompt: Prompt, text: str, ids: Sequence[int]) -> int:
+    """Return how many of a prompt's ids stand before its last message's content; 0 for text."""
     if isinstance(prompt, str):
-        return ()
-    asked = _render(encoder.tokenizer, prompt, generation=True)
-    whole = _render(encoder.tokenizer, (*prompt, ("assistant", answer)), generation=False)
-    _, found, rest = whole[len(asked) :].partition(answer.strip())
-    ids = encoder(rest) if found and whole.startswith(asked) else []
-    special: set[int] = set(cast(Any, encoder.tokenizer).all_special_ids)
-    return tuple(ids[:1]) if ids and ids[0] in special else ()
+        return 0
+    content = prompt[-1][1].strip()
+    place = text.rfind(content) if content else -1
+    if place <= 0:
+        return 0
+    front = encoder(text[:place])
+    agreeing = 0
+    while agreeing < min(len(front), len(ids)) and front[agreeing] == ids[agreeing]:
+        agreeing += 1
+    return agreeing
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: ChatPrompt, *, generation: bool) -> str:

@@ -188,7 +188,7 @@ class UserTable:
         *,
         stop: str | None = AUTO_STOP,
         min_order: int = 3,
-        context: Literal["shortest", "full"] = "shortest",
+        context: Literal["full", "shortest"] = "full",
         guard: str | Sequence[str] = (),
         contexts: int | Sequence[str] = 1,
         source: str | None = None,
@@ -207,11 +207,13 @@ class UserTable:
             facts: `Fact` objects, (prompt, answer) pairs, dictionaries, or chats that end with the
                 assistant's answer; one or many.
             stop: What ends an answer: "auto" is a full stop, unless the answer ends a sentence by
-                itself, and a line end where it would go on behind that; in a chat it is the end of
-                the turn. A text is taken as it is; None writes no end.
+                itself, and a line end where it would go on behind that. A text is taken as it is;
+                None writes no end.
             min_order: Shortest suffix of a trigger, in tokens, that may become an address.
-            context: "shortest" addresses by the shortest suffix that is unambiguous in the table,
-                "full" by the whole trigger, up to the configuration's `max_order`.
+            context: "full" addresses by the whole trigger (in a chat, by its last message), up to
+                the configuration's `max_order`; "shortest" by the shortest suffix that is
+                unambiguous in the table, which also fires in some other wordings and in some texts
+                about somebody else.
             guard: Texts in which no address may occur: addresses become longer until none does.
             contexts: In how many short texts rows are optimised besides on their own (0 to 4), or
                 the texts. More make a fact hold in more surroundings and take longer. Rows in

@@ -17,7 +17,7 @@ class WriteOptions:
 
     stop: str | None = AUTO_STOP
     min_order: int = 3
-    context: Literal["shortest", "full"] = "shortest"
+    context: Literal["full", "shortest"] = "full"
     guard: tuple[str, ...] = ()
     contexts: int | Sequence[str] = 1
     source: str | None = None

@@ -79,7 +79,7 @@ def write_many(
     dtype: RowDtype = "int4",
     stop: str | None = AUTO_STOP,
     min_order: int = 3,
-    context: Literal["shortest", "full"] = "shortest",
+    context: Literal["full", "shortest"] = "full",
     guard: str | Sequence[str] = (),
     contexts: int | Sequence[str] = 1,
     source: str | None = None,
