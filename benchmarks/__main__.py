@@ -87,6 +87,7 @@ def run(parsed: argparse.Namespace) -> Path:
         **(asked if module.NEEDS_MODEL else {}),
         "quick": setting.quick,
         "seed": setting.seed,
+        "note": parsed.note,
         "environment": environment(setting.device),
         "run_seconds": time.perf_counter() - started,
     }
@@ -116,6 +117,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small: shows only that it works")
+    parser.add_argument("--note", help="what else a reader must know: other work on the machine")
     parser.add_argument("--out", help="name of the JSON file, without .json")
     parser.add_argument("--settings", nargs="*", default=[], help="EngramConfig fields, name=value")
 

@@ -157,6 +157,9 @@ def plot(runs: list[dict[str, Any]]) -> Any:
             above.plot(counts, _shares(source, "first"), ":", color=line.get_color())
             taken = [one["seconds"] for one in source["points"]]
             below.plot(counts, taken, marker="o", color=line.get_color())
+    sources = [source for run in runs for source in filter(_has_points, run["sources"])]
+    lowest = min(share for source in sources for share in _shares(source, "whole"))
+    above.set_ylim(min(lowest, 95) - 1, 101)
     above.set_ylabel("recalled, %\n(dotted: first token)")
     above.legend(fontsize="small")
     below.set_ylabel("seconds to write")

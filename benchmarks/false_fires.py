@@ -27,6 +27,9 @@ from engram_transformers.sequences import AUTO_STOP, Encoder, wordings
 FEWEST_TOKENS = 1_000_000
 """Of real text: what rates are told from."""
 
+SHORT = 3
+"""Tokens of a trigger that anybody may say: "I live in"."""
+
 _AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}  # positions: what a CPU's cache holds
 _LONGEST = 1 << 30
 _SHOWN = 12
@@ -236,7 +239,9 @@ def count_fires(
 
 
 def _counters(fire: Fire) -> list[str]:
-    keys = {"fires": True, "unsaid": not fire.is_said, "in_answers": fire.part.token > 0}
+    length = min(map(len, fire.part.triggers))
+    keys = {"fires": True, "unsaid": not fire.is_said, "long": length > SHORT}
+    keys["in_answers"] = fire.part.token > 0
     return [key for key, counts in keys.items() if counts]
 
 
@@ -252,7 +257,7 @@ def _results(
     tables: Mapping[str, int],
 ) -> dict[str, Any]:
     def cell(kinds: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-        keys = ("fires", "unsaid", "in_answers")
+        keys = ("fires", "unsaid", "long", "in_answers")
         counts = {k: sum(cells[kind, n, k] for kind in kinds for n in names) for k in keys}
         count = sum(tables[kind] for kind in kinds)
         size = sum(sizes[name] for name in names)

@@ -114,12 +114,6 @@ def _near(run: dict[str, Any]) -> list[str]:
 def _false_fires(run: dict[str, Any]) -> list[str]:
     found = run["false_fires"]
     text, ways = found["text"], found["ways"]
-    lines = [
-        f"**False fires.** Rows found in 100,000 tokens of real text, per table of 100 facts, by"
-        f" the default settings (`{found['default']}`), and in brackets those where the text does"
-        " not say the whole trigger, only its end.",
-        "",
-    ]
     default = ways[found["default"]]
     kinds = list(default["by_kind"])
     header = ["text", "tokens", *(f"{k}, {found['tables'][k]} tables" for k in kinds), "all"]
@@ -132,24 +126,40 @@ def _false_fires(run: dict[str, Any]) -> list[str]:
         ]
         for name, size in text.items()
     ]
+    lines = [
+        "**False fires.** Rows found in 100,000 tokens of real text, per table of 100 facts, by the"
+        f" default settings (`{found['default']}`); in brackets those of triggers of more than"
+        " three tokens.",
+        "",
+        *markdown.table(header, rows),
+        'By how addresses are chosen (`min_order` with `context="shortest"`), all text and tables:',
+        "",
+    ]
+    columns = {
+        "found": "fires",
+        "of longer triggers": "long",
+        "trigger not said": "unsaid",
+        "at an answer's tokens": "in_answers",
+    }
+    known = found.get("known")
+    header = ["addresses", *columns]
+    if known:
+        header.append(f"known facts' prompts with a row, of {known['prompts']:,}, per table")
+    rows = [
+        [f"`{name}`", *(f"{_rate(one['all'], key):.2f}" for key in columns.values())]
+        for name, one in ways.items()
+    ]
+    for row, name in zip(rows, ways, strict=True):
+        if known:
+            one = known["ways"][name]["all"]
+            row.append(f"{one['fires'] / one['tables']:.1f}")
     lines += markdown.table(header, rows)
-    lines += ["By shortest address, all text and tables:", ""]
-    lines += markdown.table(
-        ["addresses", "found", "trigger not said", "at tokens of an answer"],
-        [
-            [f"`{name}`", *(f"{_rate(one['all'], key):.2f}" for key in _KEYS)]
-            for name, one in ways.items()
-        ],
-    )
     often = [
         f"“{one['fired'].strip()}” ({one['what']} “{one['trigger']}”, {one['times']} in"
         f" {one['source']})"
         for one in default["most_often"]
     ]
     return [*lines, f"Most often: {', '.join(often)}.", ""] if often else lines
-
-
-_KEYS = ("fires", "unsaid", "in_answers")
 
 
 def _owners(run: dict[str, Any]) -> list[str]:
@@ -181,7 +191,11 @@ def _rate(cell: dict[str, int], key: str) -> float:
 
 
 def _rates(cell: dict[str, int]) -> str:
-    return f"{_rate(cell, 'fires'):.2f} ({_rate(cell, 'unsaid'):.2f})"
+    return f"{_rate(cell, 'fires'):.2f} ({_rate(cell, 'long'):.2f})"
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("min_order=").replace('context="full"', "whole trigger")
 
 
 def plot(runs: list[dict[str, Any]]) -> Any:
@@ -191,25 +205,25 @@ def plot(runs: list[dict[str, Any]]) -> Any:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2))
     run = runs[0]  # addresses depend on the tokenizer alone; one run is enough to see
     found = run["false_fires"]
-    ways = {n.removeprefix("min_order="): w for n, w in found["ways"].items() if "min" in n}
-    ordered = sorted(ways, key=int)
+    ways = found["ways"]
+    places = range(len(ways))
     for name in found["text"]:
-        rates = [_rate(ways[n]["by_source"][name], "fires") for n in ordered]
-        (line,) = left.plot(range(len(ordered)), rates, marker="o", label=name)
-        unsaid = [_rate(ways[n]["by_source"][name], "unsaid") for n in ordered]
-        left.plot(range(len(ordered)), unsaid, ":", color=line.get_color())
+        rates = [_rate(one["by_source"][name], "fires") for one in ways.values()]
+        (line,) = left.plot(places, rates, marker="o", label=name)
+        unsaid = [_rate(one["by_source"][name], "unsaid") for one in ways.values()]
+        left.plot(places, unsaid, ":", color=line.get_color())
     left.set_yscale("symlog", linthresh=0.01)
     left.set_ylim(bottom=0)
     left.axhline(1, color="grey", linewidth=0.8)
-    left.set_xticks(range(len(ordered)), ordered)
-    left.set_xlabel("min_order")
-    left.set_ylabel("rows found in 100,000 tokens\n(dotted: trigger not said)")
+    left.set_xticks(places, [_short(name) for name in ways])
+    left.set_xlabel("shortest address allowed, tokens")
+    left.set_ylabel("rows found in 100,000 tokens\n(dotted: where the trigger is not said)")
     left.legend(fontsize="x-small")
     for name, measured in run["near"].items():
         by_shared = measured["held_out"]["by_shared_words"]
         shared = sorted(by_shared, key=int)
         losses = [by_shared[n]["first_token_nats"] for n in shared]
-        right.plot([int(n) for n in shared], losses, marker=".", label=name)
+        right.plot([int(n) for n in shared], losses, marker=".", label=_short(name))
     right.set_xlabel("last words shared with a trigger")
     right.set_ylabel("nats that the next token loses")
     right.legend(fontsize="x-small")

@@ -58,9 +58,10 @@ def where(run: dict[str, Any]) -> str:
 def provenance(run: dict[str, Any]) -> str:
     """Return the commit and the versions that made a run."""
     environment = run["environment"]
+    note = f" ({run['note']})" if run.get("note") else ""
     return (
         f"commit {environment['commit']}, torch {environment['torch']},"
-        f" transformers {environment['transformers']}"
+        f" transformers {environment['transformers']}{note}"
     )
 
 

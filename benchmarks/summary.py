@@ -44,8 +44,19 @@ def block(runs: Runs) -> list[str]:
     return [
         f"{MODEL}, whole answers by free greedy generation ([all figures](docs/benchmarks.md)):",
         "",
-        *table(["", *columns], rows)[:-1],
+        *table(["", *columns], rows),
+        f"Made at {_commits(columns)}.",
     ]
+
+
+def _commits(columns: dict[str, dict[str, Run]]) -> str:
+    """Return which benchmarks were run at which commit: one column may mix several."""
+    found: dict[str, set[str]] = {}
+    for column in columns.values():
+        for name, run in column.items():
+            found.setdefault(str(run["environment"]["commit"]), set()).add(name)
+    shown = [f"commit {commit} ({', '.join(sorted(names))})" for commit, names in found.items()]
+    return "; ".join(shown) or "no commit"
 
 
 def by_machine(runs: Runs) -> dict[str, dict[str, Run]]:
@@ -162,8 +173,8 @@ def _identical(run: Run) -> str:
 
 ROWS = (
     Row("100 made-up facts of 15 kinds recalled", "density", _density("generated", 100)),
-    Row("1,000", "density", _density("generated", 1_000)),
-    Row("10,000", "density", _density("generated", 10_000)),
+    Row("1,000 made-up facts", "density", _density("generated", 1_000)),
+    Row("10,000 made-up facts", "density", _density("generated", 10_000)),
     Row("100 published facts recalled", "density", _density("published", 100)),
     Row("1,000 published facts", "density", _density("published", 1_000)),
     Row("100 facts recalled, alone", "write", _written(0, _alone), "density"),

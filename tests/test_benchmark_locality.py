@@ -53,7 +53,7 @@ def test_the_benchmark_runs_and_shows_its_results(tiny_llama, tiny_tokenizer, tm
 
 def test_every_fire_is_found_and_nothing_else(patched):
     attachment = require_attachment(patched)
-    allocation = allocated(attachment, FACTS, min_order=3)
+    allocation = allocated(attachment, FACTS, context="shortest")
     texts = ["The harbour opens at nine, and my dog's name is long.", "opens", " at", "s name is"]
     texts += [real_text.sources(Path("nowhere"), quick=True)[0].documents[0]]
     stream = Stream.of(Source("texts", texts), attachment, CPU)
@@ -93,7 +93,7 @@ def test_fires_are_counted_by_source_kind_and_way(patched):
     attachment = require_attachment(patched)
     text = [Source("said", ["The harbour opens at"]), Source("unsaid", ["a shop opens at"])]
     sets = [FactSet("one", FACTS), FactSet("two", FACTS[1:])]
-    ways = {"short": {"min_order": 3}, "full": {"context": "full"}}
+    ways = {"short": {"context": "shortest"}, "full": {"context": "full"}}
     found = count_fires(attachment, CPU, text, sets, ways)
     short, full = found["ways"]["short"]["by_kind"], found["ways"]["full"]["by_kind"]
     assert short["one"]["said"]["fires"] == full["one"]["said"]["fires"] == 1
@@ -103,9 +103,12 @@ def test_fires_are_counted_by_source_kind_and_way(patched):
     total = found["ways"]["short"]["all"]
     assert total["tokens"] == 2 * sum(found["text"].values())
     assert (total["fires"], total["unsaid"], total["in_answers"]) == (2, 1, 0)
+    assert total["long"] == 2  # in the tiny tokenizer's tokens
 
 
-@pytest.mark.parametrize("options", [{}, {"min_order": 5}, {"context": "full"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"context": "shortest"}, {"context": "shortest", "min_order": 5}]
+)
 def test_addresses_are_those_of_a_table_that_was_written(patched, options):
     table = UserTable(patched, "owner")
     report = table.write(FACTS, progress=False, **options)
@@ -140,8 +143,9 @@ def test_a_guard_keeps_near_texts_as_they_are(patched):
     texts = near_texts.continued(patched, tiny.tiny_tokenizer(), near[:1], 3, 4)
     texts += near_texts.continued(patched, tiny.tiny_tokenizer(), near[1:], 3, 4)
     plain, guarded = UserTable(patched, "a"), UserTable(patched, "b")
-    plain.write(FACTS, progress=False)
-    guarded.write(FACTS, progress=False, guard=[one.text for one in near])
+    plain.write(FACTS, context="shortest", progress=False)
+    guards = [one.text for one in near]
+    guarded.write(FACTS, context="shortest", guard=guards, progress=False)
     seen = near_texts.effects(patched, plain, texts, batch=2)
     kept = near_texts.effects(patched, guarded, texts, batch=2)
     assert [one.fired_at_end for one in seen] == [True, False]
@@ -220,9 +224,11 @@ def test_tables_hold_a_hundred_distinct_triggers(tmp_path):
             for n in range(60)
         ]
         (users / f"u{number}.json").write_text(json.dumps({"facts": facts}), encoding="utf-8")
-    listed = [{"prompt": f"p {n}", "gold": "g"} for n in range(150)]
+    listed = [{"prompt": f"p {n}", "gold": "g", "schema": n % 50} for n in range(150)]
     (users.parent / "facts_xxl_2000.json").write_text(json.dumps(listed), encoding="utf-8")
     sets = fact_sets(tmp_path, seed=0)
     assert len(sets) == 10
-    assert sets[0].facts[0][0].startswith("My ")
-    assert all(answer == prompt or answer for one in sets for prompt, answer in one.facts)
+    assert sets[0].facts[0][0].startswith("My 0 of ")
+    for one in sets:
+        prompts = [prompt for prompt, _ in one.facts]
+        assert len(prompts) == len(set(prompts)) == 100

@@ -28,6 +28,7 @@ and reduces them by one prime per head. It belongs in this module, beside `Suffi
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -259,7 +260,7 @@ class SuffixHasher:
         return xxhash.xxh64_intdigest(f"engram-transformers suffix hash {name}".encode(), self.seed)
 
     def _premix_one(self, canonical_id: int) -> int:
-        return xxhash.xxh64_intdigest(canonical_id.to_bytes(8, "little", signed=True), self.seed)
+        return _premixed(canonical_id, self.seed)
 
     def _require_order(self, order: int) -> int:
         if not 1 <= order <= self.max_order:
@@ -311,3 +312,8 @@ def _require_dimensions(name: str, tensor: Tensor, dimensions: int) -> None:
             f" {tuple(tensor.shape)}.",
             seen=tuple(tensor.shape),
         )
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _premixed(canonical_id: int, seed: int) -> int:
+    return xxhash.xxh64_intdigest(canonical_id.to_bytes(8, "little", signed=True), seed)
