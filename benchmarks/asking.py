@@ -15,7 +15,7 @@ STOP = "."
 _ENDS = (".", "!", "?", "…", "。", "！", "？")
 """An answer that ends like this ends by itself: nothing is written behind it."""
 
-_END = re.compile(r" *(\.(?!\w)|\n|<[|/]?\w+(?:[ _]\w+)*\|?>)")
+_END = re.compile(r" *(\.(?!\w)|[。！？]|\n|<[|/]?\w+(?:[ _]\w+)*\|?>)")
 """A full stop that nothing goes on from, the end of a line, or a special token."""
 
 

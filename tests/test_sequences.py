@@ -47,7 +47,7 @@ def with_bos(tiny_tokenizer):
         ("The answer", ", he said", "The answer, he said."),
         ("What is it?", "Why!", "What is it? Why!"),
         ("It is", "a list:\n", "It is a list:\n"),
-        ("犬の名前は", "ペッパー", "犬の名前はペッパー."),
+        ("犬の名前は", "ペッパー", "犬の名前はペッパー。"),
         ("犬の名前は", "ペッパー。", "犬の名前はペッパー。"),
     ],
 )

@@ -70,6 +70,10 @@ def model_without(model):
     return remove_engram(copy.deepcopy(model))
 
 
+def test_no_tokens_have_no_rows(model):
+    assert rows_of(model).rows([], "int4").shape == (0, 64)
+
+
 def test_rows_are_as_long_as_promised_and_as_they_are_stored(model):
     rows = rows_of(model).rows([30, 31], "float32")
     assert rows.pow(2).mean(1).sqrt().tolist() == pytest.approx([STRENGTH] * 2, rel=1e-3)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engram_transformers.evaluation import Said, is_recalled, left_padded
 from engram_transformers.plan import Item, Plan, find_rows, make_plan
-from engram_transformers.sequences import AUTO_STOP, Wording
+from engram_transformers.sequences import AUTO_STOP, Wording, is_wide
 from engram_transformers.token_rows import TokenRows
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ class Attempt:
         items: Sequence[Item],
         values: Tensor,
         options: WriteOptions,
-        plan: Plan | None = None,
     ) -> None:
         self.attachment = table.attachment
         self.others = others
@@ -67,7 +66,7 @@ class Attempt:
         self.values = values
         self.old_rows = values.shape[0]
         self.options = options
-        self.plan = self._make_plan() if plan is None else plan
+        self.plan = self._make_plan()
         self._table = table
         self._unsolved: frozenset[int] = frozenset()
 
@@ -149,7 +148,8 @@ class Attempt:
 
     def _goes_on(self, number: int, wording: Wording, then: int) -> bool:
         """Say whether a token continues what the stop was to end, as "50" does in "4471.50"."""
-        if self.items[number].entry.stop != AUTO_STOP:
+        entry = self.items[number].entry
+        if entry.stop != AUTO_STOP or is_wide(entry.fact.answer[-1]):  # no spaces there
             return False
         tokenizer: Any = self.attachment.tokenizer
         if then in tokenizer.all_special_ids:

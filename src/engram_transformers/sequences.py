@@ -115,8 +115,9 @@ def wordings(
     Args:
         tokenizer: The model's, or an encoder that has been preloaded.
         fact: The fact.
-        stop: What ends the answer. "auto": a full stop, unless the answer ends a sentence by
-            itself. Another text: that text, which may be a special token. None: nothing.
+        stop: What ends the answer. "auto": a full stop (the wide one behind wide characters),
+            unless the answer ends a sentence by itself. Another text: that text, which may be a
+            special token. None: nothing.
         longest: The model's context window, in tokens.
         canonical: Token id -> canonical id.
 
@@ -201,10 +202,15 @@ def _spelling(line: Wording, canonical: Sequence[int]) -> tuple[tuple[int, ...],
     return tuple(canonical[i] for i in line.addressed_ids), line.targets
 
 
+def is_wide(character: str) -> bool:
+    """Say whether a character is one of a script that is written without spaces."""
+    return unicodedata.east_asian_width(character) in "WF"
+
+
 def _joined(prompt: str, answer: str) -> str:
     """Put a space before an answer where prose would have one."""
     last, first = prompt[-1], answer[0]
-    wide = unicodedata.east_asian_width(last) in "WF" or unicodedata.east_asian_width(first) in "WF"
+    wide = is_wide(last) or is_wide(first)
     joined = last.isspace() or first.isspace() or last in _BINDS_RIGHT or first in _BINDS_LEFT
     return answer if wide or joined else f" {answer}"
 
@@ -246,7 +252,7 @@ def _stop(
     if stop is None:
         return []
     if stop in (AUTO_STOP, AUTO_STOP_AND_LINE_END):
-        end = "" if answer.endswith(_SENTENCE_ENDS) else "."
+        end = "" if answer.endswith(_SENTENCE_ENDS) else "。" if is_wide(answer[-1]) else "."
         stop = end + ("\n" if stop == AUTO_STOP_AND_LINE_END else "")
     return _continuation(encoder, text, ids + answer_ids, stop) if stop else []
 

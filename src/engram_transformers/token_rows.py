@@ -129,7 +129,8 @@ class TokenRows:
             part = missing[first : first + _TOKENS_AT_ONCE]
             found = as_stored(self._improve(part, self._solve(part), dtype), dtype)
             self._known.update({(dtype, t): row for t, row in zip(part, found, strict=True)})
-        return torch.stack([self._known[dtype, token] for token in tokens])
+        known = [self._known[dtype, token] for token in tokens]
+        return torch.stack(known) if known else self.response[:0]
 
     def _solve(self, tokens: Sequence[int]) -> Tensor:
         """Find the direction in which each token leads its rivals most, (tokens, row_dim).
