@@ -18,6 +18,7 @@ _LONGEST_REACH_BACK = 16
 # Odd, as multipliers modulo 2^64 must be; signed, as torch has them.
 _MULTIPLIER = 0x5851F42D4C957F2D
 _BASE = 0x14057B7EF767814F
+_KEYS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,20 @@ def allocate(lines: Sequence[Line], max_order: int) -> list[list[int]]:
             be told apart from a guard.
     """
     orders = [[NOT_ALLOCATED] * (len(line.canonical) - line.first) for line in lines]
-    starting: dict[int, list[_Place]] = defaultdict(list)
-    for number, line in enumerate(lines):
-        for position in range(line.first, len(line.canonical)):
-            starting[_lowest(line, position, max_order)].append((number, position))
+    due = [
+        (number, position, _lowest(line, position, max_order))
+        for number, line in enumerate(lines)
+        for position in range(line.first, len(line.canonical))
+    ]
     guards = list(dict.fromkeys(guard for line in lines for guard in line.guards))
     keys = _Keys([*(line.canonical for line in lines), *guards])
-    left: list[_Place] = []
-    order = 0
-    while left or starting:
-        order = order + 1 if left else min(starting)
-        due = left + starting.pop(order, [])
-        ends = _Endings(lines, guards, keys.of_order(order), order, max_order, due)
-        left = []
-        for number, position in due:
+    while due:
+        ends = _Endings(lines, guards, keys, max_order, due)
+        left: list[_Place] = []
+        for number, position, order in due:
             line = lines[number]
             longest = min(position + 1, max_order)
-            key = ends.key(number, position)
+            key = ends.key(number, position, order)
             following = line.next_ids[position]
             if ends.agree(key, following, line) or (
                 order >= longest and ends.is_told_apart(key, following, line)
@@ -95,12 +93,13 @@ def allocate(lines: Sequence[Line], max_order: int) -> list[list[int]]:
             elif order >= longest:
                 raise ContradictionError(line.shown, ends.why(key, following, line))
             else:
-                left.append((number, position))
+                left.append((number, position, order + 1))
+        due = left
     return orders
 
 
-_Place = tuple[int, int]
-"""A line's number and a position in it."""
+_Place = tuple[int, int, int]
+"""A line's number, a position in it, and the order that is tried there."""
 
 
 def _lowest(line: Line, position: int, max_order: int) -> int:
@@ -131,59 +130,79 @@ class _Keys:
                 self._prefixes[:, position] * _BASE + mixed[:, position]
             )
 
-    def of_order(self, order: int) -> Tensor:
-        """Return the key of the suffix that ends at each position, (sequences, longest) int64."""
-        power = pow(_BASE, order, 1 << 64)
-        power -= (power >> 63) << 64  # signed
-        keys = self._prefixes[:, order:] - self._prefixes[:, :-order] * power
-        exists = torch.arange(order, self._prefixes.shape[1]) <= self.lengths.unsqueeze(1)
-        missing = torch.zeros(len(keys), order - 1, dtype=torch.int64)
-        return torch.cat([missing, torch.where(exists, keys, 0)], dim=1)
+    def of_orders(self, orders: Sequence[int]) -> Tensor:
+        """Return the keys of suffixes, (orders, sequences, longest) int64: where each one ends.
+
+        Keys of different orders differ. Those of suffixes that do not exist are 0.
+        """
+        end = torch.arange(1, self._prefixes.shape[1])
+        order = torch.tensor(orders).view(-1, 1, 1)
+        powers = torch.tensor([_signed(pow(_BASE, n, 1 << 64)) for n in orders]).view(-1, 1, 1)
+        begin = (end - order).clamp_min(0).expand(-1, len(self.lengths), -1)
+        before = self._prefixes.expand(len(orders), -1, -1).gather(2, begin)
+        keys = self._prefixes[:, 1:] - before * powers + order * _MULTIPLIER
+        exists = (end >= order) & (end <= self.lengths.view(1, -1, 1))
+        return torch.where(exists, keys, 0)
+
+    def __len__(self) -> int:
+        """How many suffixes of one order there are at most."""
+        return self._prefixes.numel()
 
 
 class _Endings:
-    """What follows each suffix of one order, among the suffixes that are asked for."""
+    """What follows each suffix, among the suffixes that are asked for."""
 
     def __init__(
         self,
         lines: Sequence[Line],
         guards: Sequence[tuple[int, ...]],
-        keys: Tensor,
-        order: int,
+        keys: _Keys,
         longest: int,
         due: Sequence[_Place],
     ) -> None:
-        numbers, positions = torch.tensor(due).unbind(1)
-        wanted = keys[numbers, positions]
-        self._key_of = dict(zip(due, wanted.tolist(), strict=True))
+        self._lines, self._guards, self._longest = lines, guards, longest
+        self._key_of: dict[_Place, int] = {}
         # Suffix -> (fact, next token) -> a line, of what is to be said after it.
         self._said: dict[int, dict[tuple[int, int], Line]] = defaultdict(dict)
         self._read: dict[int, set[int]] = defaultdict(set)
         # Said after a suffix that can't be lengthened, because the line or the order ends there.
         self._spent: set[tuple[int, tuple[int, int]]] = set()
         self._in_guard: dict[tuple[int, ...], set[int]] = {guard: set() for guard in guards}
-        found = torch.isin(keys, wanted).nonzero()
-        where = keys[found[:, 0], found[:, 1]].tolist()
-        for (number, position), key in zip(found.tolist(), where, strict=True):
-            if position + 1 < order:
+        by_order: dict[int, list[_Place]] = defaultdict(list)
+        for place in due:
+            by_order[place[2]].append(place)
+        orders = sorted(by_order)
+        count = max(_KEYS_AT_ONCE // len(keys), 1)
+        for first in range(0, len(orders), count):
+            self._look(keys, {order: by_order[order] for order in orders[first : first + count]})
+
+    def _look(self, keys: _Keys, due: dict[int, list[_Place]]) -> None:
+        """Note what follows the suffixes of some orders."""
+        orders = list(due)
+        table = keys.of_orders(orders)
+        places = [place for some in due.values() for place in some]
+        numbers, positions, _ = torch.tensor(places).unbind(1)
+        row = {order: n for n, order in enumerate(orders)}
+        wanted = table[torch.tensor([row[order] for _, _, order in places]), numbers, positions]
+        self._key_of.update(zip(places, wanted.tolist(), strict=True))
+        found = torch.isin(table, wanted).nonzero()
+        where = table[tuple(found.unbind(1))].tolist()
+        for (place, number, position), key in zip(found.tolist(), where, strict=True):
+            if number >= len(self._lines):
+                self._in_guard[self._guards[number - len(self._lines)]].add(key)
                 continue
-            if number >= len(lines):
-                self._in_guard[guards[number - len(lines)]].add(key)
-                continue
-            line = lines[number]
-            if position >= len(line.canonical):
-                continue
+            line = self._lines[number]
             following = line.next_ids[position]
             if position < line.first:
                 self._read[key].add(following)
                 continue
             self._said[key][line.fact, following] = line
-            if position + 1 == order or order == longest:
+            if position + 1 == orders[place] or orders[place] == self._longest:
                 self._spent.add((key, (line.fact, following)))
 
-    def key(self, number: int, position: int) -> int:
-        """Return the key of the suffix that ends at a position that is asked for."""
-        return self._key_of[number, position]
+    def key(self, number: int, position: int, order: int) -> int:
+        """Return the key of a suffix that is asked for."""
+        return self._key_of[number, position, order]
 
     def _is_guarded(self, key: int, line: Line) -> bool:
         return any(key in self._in_guard[guard] for guard in line.guards)
@@ -210,3 +229,7 @@ class _Endings:
             f"{other.shown!r} has the same trigger (capitals, accents and spaces do not count) and"
             " another answer."
         )
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
