@@ -1,12 +1,10 @@
 """How often rows fire in text that they were not written for: addresses alone, without a model.
 
-Addresses are allocated as `write` allocates them, and looked up in a stream of tokens by the code
-that reads tables in a forward.
+Addresses are looked up in a stream of tokens by the code that reads tables in a forward.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,15 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.addresses import Allocation, Part, allocated
 from benchmarks.hundred_facts import FactSet
 from benchmarks.real_text import Source
 from engram_transformers.attachment import Attachment
-from engram_transformers.facts import Fact
+from engram_transformers.coded_ids import PADDING
 from engram_transformers.index import Rows
-from engram_transformers.ledger import Entry
-from engram_transformers.plan import Item, make_plan
 from engram_transformers.prepared import Prepared
-from engram_transformers.sequences import AUTO_STOP, Encoder, wordings
 
 FEWEST_TOKENS = 1_000_000
 """Of real text: what rates are told from."""
@@ -31,36 +27,7 @@ SHORT = 3
 """Tokens of a trigger that anybody may say: "I live in"."""
 
 _AT_ONCE = {"cpu": 1 << 15, "cuda": 1 << 20}  # positions: what a CPU's cache holds
-_LONGEST = 1 << 30
 _SHOWN = 12
-
-
-class Part(NamedTuple):
-    """What an address stands for.
-
-    Attributes:
-        fact: Number of the fact.
-        token: Which token of the answer is said there, from 0; 0 is the trigger's own address.
-        order: The address's length.
-        triggers: The fact's whole trigger in canonical ids, in each of its spellings.
-    """
-
-    fact: int
-    token: int
-    order: int
-    triggers: tuple[tuple[int, ...], ...]
-
-
-class Allocation(NamedTuple):
-    """The addresses that some facts get.
-
-    Attributes:
-        rows: Searchable; one row of zeros stands for all.
-        parts: Address -> what it stands for.
-    """
-
-    rows: Rows
-    parts: dict[int, Part]
 
 
 class Fire(NamedTuple):
@@ -103,80 +70,47 @@ class Stream(NamedTuple):
         return cls(coded.to(device), attachment.canonical[ids], ids)
 
 
-def allocated(
-    attachment: Attachment,
-    facts: Sequence[tuple[str, str]],
-    *,
-    context: str = "full",
-    **options: Any,
-) -> Allocation:
-    """Give facts the addresses that `write` gives them, without looking for rows.
+def fires(
+    attachment: Attachment, allocations: Sequence[Allocation], stream: Stream
+) -> list[list[Fire]]:
+    """Find every position of a stream at which a row of each table would be read.
 
-    `write` may drop addresses where the model needs no row, and add one where an answer would go on
-    behind its full stop.
-
-    Args:
-        attachment: The patch.
-        facts: As (prompt, answer), with distinct prompts.
-        context: As in `UserTable.write`.
-        options: `min_order` and `guard`, the same; what is not given is the default.
+    First the addresses of all tables are looked up as if they were one table's, which takes as long
+    as one; then each table's own where something was found.
     """
-    ledger = [
-        Entry(Fact(*fact), "", AUTO_STOP, (), whole=context == "full", **options) for fact in facts
-    ]
-    return allocated_again(attachment, ledger)
-
-
-def allocated_again(attachment: Attachment, ledger: Sequence[Entry]) -> Allocation:
-    """Give the facts of a ledger the addresses that they would get if written together."""
-    encoder = Encoder(attachment.tokenizer)
-    encoder.preload(entry.fact for entry in ledger)
-    canonical = attachment.canonical_list
-    items = [
-        Item(
-            dataclasses.replace(entry, orders=()),
-            wordings(encoder, entry.fact, entry.stop, _LONGEST, canonical),
-            None,
-        )
-        for entry in ledger
-    ]
-    plan = make_plan(attachment, items, 0)
-    parts: dict[int, Part] = {}
-    for number, (item, orders) in enumerate(zip(items, plan.orders, strict=True)):
-        lengths = [wording.trigger_length for wording in item.wordings]
-        spelled = [tuple(canonical[i] for i in line.addressed_ids) for line in item.wordings]
-        triggers = tuple(ids[:length] for ids, length in zip(spelled, lengths, strict=True))
-        for ids, length, line in zip(spelled, lengths, orders, strict=True):
-            for token, order in enumerate(line):
-                end = length + token
-                address = attachment.hasher.address(ids[end - order : end])
-                parts.setdefault(address, Part(number, token, order, triggers))
-    ordered = sorted(parts)
-    rows = Rows(
-        torch.tensor(ordered, dtype=torch.int64),
-        torch.zeros(len(ordered), dtype=torch.int64),
-        torch.zeros(1, attachment.config.row_dim),
-        tuple(sorted({part.order for part in parts.values()})),
-    )
-    return Allocation(rows, parts)
-
-
-def fires(attachment: Attachment, allocation: Allocation, stream: Stream) -> list[Fire]:
-    """Find every position of a stream at which a row would be read."""
     device = stream.coded.device
-    prepared = Prepared.build(
-        [allocation.rows], device, attachment.hasher, attachment.premixed(device)
-    )
-    history = max(allocation.rows.orders) - 1
-    owners = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    premixed = attachment.premixed(device)
+
+    def prepare(tables: Sequence[Rows]) -> Prepared:
+        return Prepared.build(tables, device, attachment.hasher, premixed)
+
+    together = prepare([_one_table(allocations)])
+    history = int(together.index.orders.max()) - 1
+    padded = torch.nn.functional.pad(stream.coded, (history, 0), value=PADDING)
+    anybody = torch.zeros(1, 1, dtype=torch.int64, device=device)
     at_once = _AT_ONCE.get(device.type, _AT_ONCE["cpu"])
-    found: list[int] = []
+    parts: list[Tensor] = []
     for start in range(0, len(stream.coded), at_once):
-        window = stream.coded[max(start - history, 0) : start + at_once][None]
-        last = min(at_once, len(stream.coded) - start)
-        rows = prepared.find(window, last, owners)[0]
-        found += (start + (rows >= 0).nonzero()[:, 0]).tolist()
-    return [_fire_at(attachment, allocation, stream, at) for at in found]
+        window = padded[None, start : start + history + at_once]
+        rows = together.find(window, window.shape[1] - history, anybody)[0]
+        parts.append(start + (rows >= 0).nonzero()[:, 0])
+    places = torch.cat(parts)
+    windows = padded.unfold(0, history + 1, 1)[places]  # (places, history + 1)
+    apart = prepare([allocation.rows for allocation in allocations])
+    found: list[list[Fire]] = []
+    for number, allocation in enumerate(allocations):
+        owner = torch.full((len(places), 1), number, dtype=torch.int64, device=device)
+        own = places[apart.find(windows, 1, owner)[:, 0] >= 0].tolist()
+        found.append([_fire_at(attachment, allocation, stream, at) for at in own])
+    return found
+
+
+def _one_table(allocations: Sequence[Allocation]) -> Rows:
+    """Return all addresses as one table's."""
+    rows = [allocation.rows for allocation in allocations]
+    addresses = torch.cat([one.addresses for one in rows]).unique()
+    orders = tuple(sorted({order for one in rows for order in one.orders}))
+    return Rows(addresses, torch.zeros_like(addresses), rows[0].values, orders)
 
 
 def _fire_at(attachment: Attachment, allocation: Allocation, stream: Stream, at: int) -> Fire:
@@ -224,12 +158,11 @@ def count_fires(
     for way, options in ways.items():
         cells: Counter[tuple[str, str, str]] = Counter()
         shown: Counter[tuple[str, ...]] = Counter()
-        for one in sets:
-            allocation = allocated(attachment, one.facts, **options)
-            for name, stream in streams.items():
-                for fire in fires(attachment, allocation, stream):
-                    for key in _counters(fire):
-                        cells[one.kind, name, key] += 1
+        allocations = [allocated(attachment, one.facts, **options) for one in sets]
+        for name, stream in streams.items():
+            for one, found in zip(sets, fires(attachment, allocations, stream), strict=True):
+                for fire in found:
+                    cells.update((one.kind, name, key) for key in _counters(fire))
                     prompt, _ = one.facts[fire.part.fact]
                     shown[_shown(fire, prompt, name)] += 1
         results["ways"][way] = _results(cells, shown, sizes, tables)

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import other_owners
+from benchmarks.addresses import allocated, allocated_again
 from benchmarks.bit_equality import compare_answers, compare_logits
 from benchmarks.common import require
-from benchmarks.false_fires import FEWEST_TOKENS, allocated, allocated_again, count_fires
+from benchmarks.false_fires import FEWEST_TOKENS, count_fires
 from benchmarks.hundred_facts import FactSet, fact_sets
 from benchmarks.locality_page import plot, section
 from benchmarks.near_texts import NearText, continued, effects, near_texts, summary
@@ -67,7 +68,7 @@ class Sizes(NamedTuple):
     owners: int
 
 
-SIZES = {"cuda": Sizes(100, 1_000, 1_209, 10, 128, 16), "cpu": Sizes(40, 120, 48, 6, 12, 3)}
+SIZES = {"cuda": Sizes(100, 1_000, 1_209, 10, 128, 16), "cpu": Sizes(24, 80, 48, 6, 12, 3)}
 QUICK = Sizes(4, 8, 4, 3, 8, 2)
 DTYPES = {"cuda": ("float32", "bfloat16"), "cpu": ("float32",)}
 """A CPU takes eight times as long for bfloat16."""
@@ -253,20 +254,16 @@ def owners(
 
 
 def promises(results: dict[str, Any]) -> list[Promise]:
-    """Return what must hold."""
+    """Return what must hold: every row that is found counts, whatever trigger it is of."""
     found = results["false_fires"]
     total = found["ways"][found["default"]]["all"]
     size = f"{total['text_tokens']:,} tokens of text, {total['tables']} tables"
+    is_enough = total["text_tokens"] >= FEWEST_TOKENS
     return [
         promise(
-            f"{what}, default settings, 100 facts: at most {MOST_FIRES:g} in 100,000 tokens",
-            total["text_tokens"] >= FEWEST_TOKENS
-            and total[name] <= MOST_FIRES * total["tokens"] / 1e5,
-            f"{total[name] / total['tokens'] * 1e5:.2f} ({total[name]} in {size})",
-        )
-        for what, name in (
-            ("Rows found in real text that does not say their trigger", "unsaid"),
-            ("Rows of triggers of more than three tokens found in real text", "long"),
-            ("Rows found in real text at all", "fires"),
+            "Rows found in real text, default settings, 100 facts: at most"
+            f" {MOST_FIRES:g} in 100,000 tokens",
+            is_enough and total["fires"] <= MOST_FIRES * total["tokens"] / 1e5,
+            f"{total['fires'] / total['tokens'] * 1e5:.2f} ({total['fires']} in {size})",
         )
     ]

@@ -82,7 +82,7 @@ def _near(run: dict[str, Any]) -> list[str]:
             f"{found[kind]['divergence_nats']:.3f}",
             f"{found[kind]['first_token_nats']:+.3f}",
             f"{found[kind]['nats_per_token']:+.3f}",
-            f"{found[kind]['first_token_nats_where_fired']:+.2f}",
+            f"{found[kind]['first_token_nats_where_fired']:+.2f}" if found[kind]["fired"] else "",
         ]
         for name, found in run["near"].items()
         for kind in (["seen", "held_out"] if "guard" in name else ["held_out"])
@@ -129,7 +129,9 @@ def _false_fires(run: dict[str, Any]) -> list[str]:
     lines = [
         "**False fires.** Rows found in 100,000 tokens of real text, per table of 100 facts, by the"
         f" default settings (`{found['default']}`); in brackets those of triggers of more than"
-        " three tokens.",
+        " three tokens. The average over all text says little: it is made of what text there is"
+        " and which tables were taken; chat between people, who say what first-person triggers say,"
+        " is the line to look at.",
         "",
         *markdown.table(header, rows),
         'By how addresses are chosen (`min_order` with `context="shortest"`), all text and tables:',
@@ -224,6 +226,7 @@ def plot(runs: list[dict[str, Any]]) -> Any:
         shared = sorted(by_shared, key=int)
         losses = [by_shared[n]["first_token_nats"] for n in shared]
         right.plot([int(n) for n in shared], losses, marker=".", label=_short(name))
+    right.xaxis.get_major_locator().set_params(integer=True)
     right.set_xlabel("last words shared with a trigger")
     right.set_ylabel("nats that the next token loses")
     right.legend(fontsize="x-small")

@@ -9,7 +9,8 @@ import torch
 from benchmark_setting import setting_of
 
 from benchmarks import bit_equality, locality, near_texts, other_owners, real_text
-from benchmarks.false_fires import Stream, allocated, allocated_again, count_fires, fires
+from benchmarks.addresses import allocated, allocated_again
+from benchmarks.false_fires import Stream, count_fires, fires
 from benchmarks.hundred_facts import FactSet, fact_sets
 from benchmarks.real_text import Source
 from engram_transformers import UserTable, add_engram
@@ -57,7 +58,7 @@ def test_every_fire_is_found_and_nothing_else(patched):
     texts = ["The harbour opens at nine, and my dog's name is long.", "opens", " at", "s name is"]
     texts += [real_text.sources(Path("nowhere"), quick=True)[0].documents[0]]
     stream = Stream.of(Source("texts", texts), attachment, CPU)
-    found = fires(attachment, allocation, stream)
+    (found,) = fires(attachment, [allocation], stream)
     keys = {part.order for part in allocation.parts.values()}
     known = set(allocation.parts)
     expected = 0
@@ -85,8 +86,22 @@ def test_no_address_reaches_from_one_document_into_the_next(patched):
     whole = Stream.of(Source("whole", ["The harbour opens at"]), attachment, CPU)
     parted = Stream.of(Source("parted", ["The harbour", " opens at"]), attachment, CPU)
     assert torch.equal(whole.ids, parted.ids)
-    assert len(fires(attachment, allocation, whole)) == 1
-    assert fires(attachment, allocation, parted) == []
+    assert [len(found) for found in fires(attachment, [allocation], whole)] == [1]
+    assert fires(attachment, [allocation], parted) == [[]]
+
+
+def test_many_tables_are_looked_up_as_each_would_be(patched):
+    attachment = require_attachment(patched)
+    orders = (2, 3, 5)
+    tables = [
+        allocated(attachment, FACTS[n % 2 :], context="shortest", min_order=orders[n])
+        for n in range(3)
+    ]
+    text = Source("text", [*(f"The shop opens at {n}, my name is 7." for n in range(9)), " is"])
+    stream = Stream.of(text, attachment, CPU)
+    alone = [fires(attachment, [one], stream)[0] for one in tables]
+    assert fires(attachment, tables, stream) == alone
+    assert len({len(found) for found in alone}) == 3
 
 
 def test_fires_are_counted_by_source_kind_and_way(patched):

@@ -38,9 +38,9 @@ def written():
     model, tokenizer = tiny.tiny_model("llama"), tiny.tiny_tokenizer()
     add_engram(model, tokenizer, layers=LAYERS, gate_type="content", row_dim=64)
     ilse = UserTable(model, "ilse")
-    assert ilse.write(FACTS, stop=".").recalled == 1
+    assert ilse.write(FACTS, stop=".", context="shortest").recalled == 1
     firm = UserTable(model, "firm", layer=LAYERS[0])
-    assert firm.write(ORGANISATION).recalled == 1
+    assert firm.write(ORGANISATION, context="shortest").recalled == 1
     return model, tokenizer, ilse, firm
 
 
@@ -247,7 +247,7 @@ def test_two_wordings_of_one_address_are_told_apart_by_the_text(written):
     model, _, _, _ = written
     table = UserTable(model, "ilse")
     fact = Fact("My old locker code is", "4471", paraphrases=("The new locker code is",))
-    assert table.write(fact).recalled == 1
+    assert table.write(fact, context="shortest").recalled == 1
     for prompt in fact.prompts:
         (firing,) = explain(model, prompt, table).firings
         assert (firing.prompt, firing.is_whole) == (prompt, True)

@@ -233,7 +233,7 @@ def test_linked_files_are_followed_as_in_the_hubs_cache(model, table, tmp_path):
         ),
         (
             lambda text: text.replace(b"format_version", b"format"),
-            "engram_config.json has format_version nothing, table.safetensors has 1",
+            "engram_config.json has format_version nothing, table.safetensors has 2",
         ),
     ],
 )
