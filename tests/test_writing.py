@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
 import torch
+from zoo import species
 
 import engram_transformers.writing as writing
 from engram_transformers import Fact, UserTable, add_engram, use_tables
@@ -422,6 +424,36 @@ def test_an_answer_that_goes_on_behind_its_stop_gets_a_line_end(patched, monkeyp
     assert digit not in tokenizer("\n")["input_ids"]
     assert table.erase(FACTS[3][0]).facts_left == 0
     assert not table.has_rows
+
+
+def test_an_answer_that_goes_on_where_no_line_end_fits_is_written_as_it_is(patched, monkeypatch):
+    model, _ = patched
+    table = UserTable(model, "ada")
+    fits = wordings(
+        table.attachment.tokenizer,
+        Fact(*FACTS[3]),
+        "auto",
+        1000,
+        require_attachment(model).canonical_list,
+    )
+    longest = max(len(line.prompt_ids) + len(line.targets) for line in fits)
+    monkeypatch.setattr(model.config, "max_position_embeddings", longest)
+    monkeypatch.setattr("engram_transformers.attempt.Attempt._goes_on", lambda *_: True)
+    assert table.write(FACTS[3], progress=False).recalled == 1.0
+    assert table.entries[0].stop == "auto"
+
+
+def test_an_answer_with_a_token_that_the_model_has_no_logit_for_is_refused(tiny_tokenizer):
+    model = species()["MllamaForCausalLM"].build()  # more embeddings than logits
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    assert tokenizer.add_tokens(["<picture>"]) == 1
+    add_engram(model, tokenizer)
+    table = UserTable(model, "ada")
+    with pytest.raises(FactError, match="no logit for '<picture>'"):
+        table.write([FACTS[0], ("My portrait is", "<picture>")], progress=False)
+    assert not table.has_rows
+    report = table.write([FACTS[0], ("A <picture> shows", "a boat")], progress=False)
+    assert (report.recalled, report.steps) == (1.0, 0)
 
 
 def test_tokens_that_join_a_stop_are_told_from_those_that_follow_it(patched):

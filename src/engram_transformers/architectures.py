@@ -167,6 +167,16 @@ def vocab_size_of(model: nn.Module) -> int:
     return size
 
 
+def logit_count_of(model: nn.Module) -> int:
+    """Return how many token ids a model can say: with some, fewer than it has embeddings for."""
+    try:
+        head: Any = model.get_output_embeddings()  # pyright: ignore
+    except (AttributeError, NotImplementedError):
+        head = None
+    weight = getattr(head, "weight", None)
+    return vocab_size_of(model) if weight is None else min(weight.shape[0], vocab_size_of(model))
+
+
 def input_embeddings_of(model: nn.Module) -> nn.Module | None:
     """Return the module that embeds token ids, None where a model does not tell."""
     try:

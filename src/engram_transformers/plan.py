@@ -14,7 +14,7 @@ from engram_transformers.attachment import Attachment
 from engram_transformers.coded_ids import PADDING
 from engram_transformers.index import RowIndex, Rows, suffixes
 from engram_transformers.ledger import Entry
-from engram_transformers.sequences import Wording
+from engram_transformers.sequences import Encoder, Wording
 
 NO_ROW = -1
 
@@ -286,7 +286,8 @@ def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_
 def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:
     canonical, entry, wording = attachment.canonical_list, item.entry, item.wordings[w]
     ids = wording.addressed_ids
-    guards = [[canonical[i] for i in _ids(attachment, text)] for text in entry.guard]
+    encoder = Encoder(attachment.tokenizer)
+    guards = [[canonical[i] for i in encoder(text)] for text in entry.guard]
     return Line(
         tuple(canonical[i] for i in ids),
         (*ids[1 : wording.trigger_length], *wording.targets),
@@ -299,7 +300,3 @@ def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:
         entry.orders[w] if entry.orders else (),
         (entry.fact.prompt, entry.fact.answer),
     )
-
-
-def _ids(attachment: Attachment, text: str) -> list[int]:
-    return list(attachment.tokenizer(text, add_special_tokens=False)["input_ids"])  # pyright: ignore

@@ -37,14 +37,14 @@ class WriteReport:
         nbytes: Bytes of rows and addresses in the table now.
     """
 
-    written: tuple[Fact, ...]
-    failed: tuple[FailedFact, ...]
-    superseded: tuple[Fact, ...]
-    seconds: float
-    evaluation_seconds: float
-    steps: int
-    rows: int
-    nbytes: int
+    written: tuple[Fact, ...] = ()
+    failed: tuple[FailedFact, ...] = ()
+    superseded: tuple[Fact, ...] = ()
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    steps: int = 0
+    rows: int = 0
+    nbytes: int = 0
 
     @property
     def recalled(self) -> float:

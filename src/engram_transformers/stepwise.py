@@ -15,7 +15,7 @@ from engram_transformers.evaluation import left_padded
 from engram_transformers.index import RowIndex
 from engram_transformers.optimise import Effort, Optimiser
 from engram_transformers.plan import find_in
-from engram_transformers.sequences import Wording
+from engram_transformers.sequences import Encoder, Wording
 from engram_transformers.storage import RowDtype
 from engram_transformers.tail import Tail
 from engram_transformers.whole import WholeModel
@@ -96,7 +96,8 @@ class _Batches:
         first = self.lines[0].wording
         prefix = first.prompt_ids[: first.start]
         texts = attempts[0].options.context_texts
-        self.contexts = [[*prefix, *self._ids(text)] for text in texts]
+        encoder = Encoder(self.attachment.tokenizer)
+        self.contexts = [[*prefix, *encoder(text)] for text in texts]
 
     def made(self) -> list[Batch]:
         """Run all sequences."""
@@ -142,7 +143,3 @@ class _Batches:
             torch.tensor(targets, device=device),
             torch.tensor([line.fact for line, _ in lines], device=device),
         )
-
-    def _ids(self, text: str) -> list[int]:
-        tokenizer: Any = self.attachment.tokenizer
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -236,14 +236,13 @@ class UserTable:
         from engram_transformers.write_options import WriteOptions
         from engram_transformers.writing import write_facts
 
-        guards = (guard,) if isinstance(guard, str) else tuple(guard)
-        options = WriteOptions(stop, min_order, context, guards, contexts, source, progress)
+        options = WriteOptions(stop, min_order, context, guard, contexts, source, progress)
         given = as_facts(facts)
         attachment = self.attachment
         attachment.require_vocabulary()
         bound = self.bound_for_writing(attachment, Binding.of(attachment))
         if not given:
-            return WriteReport((), (), (), 0.0, 0.0, 0, self.rows.values.shape[0], self.nbytes)
+            return WriteReport(rows=self.rows.values.shape[0], nbytes=self.nbytes)
         return self.take(bound, write_facts(bound, given, options))
 
     def erase(

@@ -51,8 +51,8 @@ class TokenRows:
     """The rows of tokens at one memory of one model.
 
     Attributes:
-        response: (vocab, row_dim) float32: by how much each logit rises per number of a row, on
-            average over the contexts.
+        response: (logits, row_dim) float32: by how much each logit rises per number of a row, on
+            average over the contexts. Some models have fewer logits than embeddings.
         contexts: Texts; a row is read at the last position of each.
     """
 
@@ -89,17 +89,20 @@ class TokenRows:
         batch = last_positions(attachment, runner, CALIBRATION_CONTEXTS)
         row_dim, device = attachment.config.row_dim, attachment.device
         length = _PROBE * math.sqrt(row_dim)
-        response = torch.zeros(attachment.canonical.numel(), row_dim, device=device)
+
+        def rise(numbers: Tensor, context: int) -> Tensor:
+            part = batch.select(torch.full((len(numbers),), context, device=device))
+            values = torch.zeros(*part.rows.shape, row_dim, device=device)
+            values[range(len(numbers)), -1, numbers] = length
+            return runner.logits(part, values, None) - runner.logits(part, -values, None)
+
+        contexts = range(len(CALIBRATION_CONTEXTS))
+        nothing = torch.zeros((), device=device)
         with torch.no_grad():
-            for context in range(len(CALIBRATION_CONTEXTS)):
-                for first in range(0, row_dim, _PROBES_AT_ONCE):
-                    numbers = torch.arange(first, min(first + _PROBES_AT_ONCE, row_dim))
-                    part = batch.select(torch.full((len(numbers),), context, device=device))
-                    values = torch.zeros(*part.rows.shape, row_dim, device=device)
-                    values[range(len(numbers)), -1, numbers] = length
-                    change = runner.logits(part, values, None) - runner.logits(part, -values, None)
-                    response[:, numbers] += change.T
-        return cls(response / (2 * length * len(CALIBRATION_CONTEXTS)), runner, batch)
+            parts = torch.arange(row_dim).split(_PROBES_AT_ONCE)
+            rises = [sum((rise(part, c) for c in contexts), nothing) for part in parts]
+        response = torch.cat(rises).T.contiguous() / (2 * length * len(contexts))
+        return cls(response, runner, batch)
 
     @property
     def reliable(self) -> bool:

@@ -18,7 +18,7 @@ class WriteOptions:
     stop: str | None = AUTO_STOP
     min_order: int = 3
     context: Literal["full", "shortest"] = "full"
-    guard: tuple[str, ...] = ()
+    guard: str | Sequence[str] = ()
     contexts: int | Sequence[str] = 1
     source: str | None = None
     progress: bool | None = None
@@ -33,6 +33,11 @@ class WriteOptions:
             raise ConfigError("context", self.context, '"shortest" or "full"')
         if isinstance(self.contexts, int) and not 0 <= self.contexts <= len(WRITING_CONTEXTS):
             raise ConfigError("contexts", self.contexts, f"0 to {len(WRITING_CONTEXTS)}, or texts")
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The texts that no address may occur in."""
+        return (self.guard,) if isinstance(self.guard, str) else tuple(self.guard)
 
     @property
     def context_texts(self) -> tuple[str, ...]:

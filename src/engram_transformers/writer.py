@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from engram_transformers.architectures import logit_count_of
 from engram_transformers.attempt import Attempt, Outcome
-from engram_transformers.errors import ContradictionError, LedgerMissingError
+from engram_transformers.errors import (
+    ContradictionError,
+    FactError,
+    LedgerMissingError,
+    TriggerTooLongError,
+)
 from engram_transformers.evaluation import Said
 from engram_transformers.facts import Fact
 from engram_transformers.index import Rows
@@ -65,6 +71,7 @@ class Writer:
         window = getattr(config, "max_position_embeddings", None)
         # XLNet says -1 where there is no end.
         self.longest = window if isinstance(window, int) and window > 0 else 1 << 30
+        self.logit_count = logit_count_of(self.attachment.model)
         self.encoder = encoder
         self.encoder.preload(entry.fact for entry in table.entries)
         self._old = [self._old_item(entry) for entry in table.entries]
@@ -77,7 +84,6 @@ class Writer:
         self.steps = 0
         self._tries = 0
         self._written: dict[int, Item] = {}
-        self._first_try_was_all = False
 
     def begin(self, facts: Sequence[Fact]) -> None:
         """Take facts in. Contradictions are found here, before anything costs time."""
@@ -92,10 +98,11 @@ class Writer:
         Returns:
             Whether there are any.
         """
-        trying = [item for item in self.waiting if self._goes_on(item)]
+        ended = {id(item): self._ended(item) for item in self.waiting if self._goes_on(item)}
+        trying = [item for item in self.waiting if ended.get(id(item), item) is not item]
         if trying:
-            ended = [dataclasses.replace(self._ended(i), sharing="tokens") for i in trying]
-            self._try(ended, trying)
+            items = [dataclasses.replace(ended[id(item)], sharing="tokens") for item in trying]
+            self._try(items, trying)
         return bool(trying)
 
     def begin_again(self, *, harder: bool) -> None:
@@ -122,7 +129,6 @@ class Writer:
             {id(w): o.item for w, o in zip(self._trying, found, strict=True) if o.reason is None}
         )
         self.values = self.attempt.values
-        self._first_try_was_all = self._tries == 1 and len(succeeded) == len(self.pending)
         self.waiting = [item for item in self.waiting if id(item) not in succeeded]
 
     def finish(self, seconds: float, evaluation_seconds: float) -> Written:
@@ -133,7 +139,7 @@ class Writer:
             evaluation_seconds: Spent on asking them.
         """
         kept = self._kept_beside(())
-        if self._first_try_was_all:
+        if self._tries == 1 and not self.waiting:
             plan, rows = self.attempt.plan, self.attempt.table.rows
         else:
             plan = make_plan(self.attachment, kept, self.values.shape[0])
@@ -152,8 +158,6 @@ class Writer:
             seconds,
             evaluation_seconds,
             self.steps,
-            rows=0,
-            nbytes=0,
         )
         return Written(rows, entries, report)
 
@@ -170,9 +174,12 @@ class Writer:
         self.attempt = Attempt(self.table, others, items, self.values, self.options)
 
     def _ended(self, item: Item) -> Item:
-        """Return a fact with a line end behind its stop."""
+        """Return a fact with a line end behind its stop; the fact itself if that does not fit."""
         entry = dataclasses.replace(item.entry, stop=AUTO_STOP_AND_LINE_END)
-        return Item(entry, self._wordings(entry.fact, entry.stop), None)
+        try:
+            return Item(entry, self._wordings(entry.fact, entry.stop), None)
+        except TriggerTooLongError:
+            return item
 
     def _goes_on(self, item: Item) -> bool:
         outcome = self.outcomes.get(id(item))
@@ -192,6 +199,7 @@ class Writer:
         """Tokenise a fact and find what it replaces."""
         options = self.options
         lines = self._wordings(fact, options.stop)
+        self._require_sayable(fact, lines)
         keys = self._keys(lines)
         twin = next((self.pending_by_key[key] for key in keys if key in self.pending_by_key), None)
         if twin is not None:
@@ -210,7 +218,7 @@ class Writer:
             orders=(),
             source=options.source,
             history=tuple(sorted(history, key=lambda old: old.written_at)),
-            guard=options.guard,
+            guard=options.guards,
             min_order=options.min_order,
             whole=options.context == "full",
         )
@@ -218,6 +226,13 @@ class Writer:
         self.pending.append(item)
         self.pending_by_key.update(dict.fromkeys(keys, item))
         self.replaced[id(item)] = replaced
+
+    def _require_sayable(self, fact: Fact, lines: Sequence[Wording]) -> None:
+        unsayable = {token for line in lines for token in line.targets if token >= self.logit_count}
+        if unsayable:
+            tokenizer: Any = self.attachment.tokenizer
+            names = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(sorted(unsayable))))
+            raise FactError(_shown(fact), f"the model has no logit for {names}: it can't say it.")
 
     def _wordings(self, fact: Fact, stop: str | None) -> tuple[Wording, ...]:
         return wordings(self.encoder, fact, stop, self.longest, self.attachment.canonical_list)

@@ -88,8 +88,7 @@ def write_many(
     """Write the facts of many owners: as `UserTable.write` for each, and many times faster.
 
     Rows are found for all owners at once, and facts of different owners are asked in one batch,
-    each with its owner's table. The tables come out as if they had been written one by one. What
-    is left over is tried again owner by owner.
+    each with its owner's table. The tables come out as if they had been written one by one.
 
     Args:
         model: A patched model.
@@ -122,8 +121,7 @@ def write_many(
         ...     return write_many(model, people).tables
     """
     attachment = require_attachment(model)
-    guards = (guard,) if isinstance(guard, str) else tuple(guard)
-    options = WriteOptions(stop, min_order, context, guards, contexts, source, progress)
+    options = WriteOptions(stop, min_order, context, guard, contexts, source, progress)
     attachment.require_vocabulary()
     known: dict[str, UserTable] = {}
     for table in tables:
@@ -142,8 +140,8 @@ def write_many(
         if theirs:
             groups.setdefault((table.layer, table.dtype), []).append(owner)
         else:
-            rows, nbytes = table.rows.values.shape[0], table.nbytes
-            reports[owner] = WriteReport((), (), (), 0.0, 0.0, 0, rows, nbytes)
+            size = table.rows.values.shape[0]
+            reports[owner] = WriteReport(rows=size, nbytes=table.nbytes)
     written = {
         owner: done
         for owners in groups.values()
