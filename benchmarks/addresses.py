@@ -73,8 +73,8 @@ def allocated(
 def allocated_again(attachment: Attachment, ledger: Sequence[Entry]) -> Allocation:
     """Give the facts of a ledger the addresses that they would get if written together."""
     encoder = Encoder(attachment.tokenizer)
-    encoder.preload(entry.fact for entry in ledger)
     canonical = attachment.canonical_list
+    encoder.preload(((entry.fact, entry.stop) for entry in ledger), canonical)
     items = [
         Item(
             dataclasses.replace(entry, orders=()),

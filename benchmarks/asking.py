@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 STOP = "."
-_ENDS = (".", "!", "?", "…", "。", "！", "？")
+ENDS = (".", "!", "?", "…", "。", "！", "？")
 """An answer that ends like this ends by itself: nothing is written behind it."""
 
 _END = re.compile(r" *(\.(?!\w)|[。！？]|\n|<[|/]?\w+(?:[ _]\w+)*\|?>)")
@@ -84,7 +84,7 @@ def is_whole(said: str, answer: str) -> bool:
     said = said.lstrip()
     if not said.startswith(expected):
         return False
-    return expected.endswith(_ENDS) or bool(_END.match(said, len(expected)))
+    return expected.endswith(ENDS) or bool(_END.match(said, len(expected)))
 
 
 def tokens_of(tokenizer: Any, questions: Sequence[Question]) -> int:

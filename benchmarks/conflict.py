@@ -257,10 +257,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
     ]
     for run in runs:
         lines += [
-            f"### {markdown.where(run)}",
-            "",
-            f"Facts: {run['facts_from']}; {markdown.provenance(run)}.",
-            "",
+            *markdown.heading(run, f"Facts: {run['facts_from']}; {markdown.provenance(run)}."),
             _updates(run["updates"]),
             _interleaved(run["interleaved"]),
             "",

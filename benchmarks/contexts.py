@@ -107,13 +107,13 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
         totals = {key: sum(one[key] for one in run["contexts"]) for key in ("asked", *PROTOCOLS)}
         shown = [f"{name} {markdown.percent(totals[name] / totals['asked'])}" for name in PROTOCOLS]
         lines += [
-            f"### {markdown.where(run)}",
-            "",
-            f"{run['facts']} facts ({run['facts_from']}), {run['left_out']} left out by `write`;"
-            f" {markdown.provenance(run)}. Of {totals['asked']:,} questions: {', '.join(shown)}."
-            f" Worst: {worst['kind']}, {worst['tokens']:,} tokens:"
-            f" {markdown.counted(worst['whole'], worst['asked'])}.",
-            "",
+            *markdown.heading(
+                run,
+                f"{run['facts']} facts ({run['facts_from']}), {run['left_out']} left out by"
+                f" `write`; {markdown.provenance(run)}. Of {totals['asked']:,} questions:"
+                f" {', '.join(shown)}. Worst: {worst['kind']}, {worst['tokens']:,} tokens:"
+                f" {markdown.counted(worst['whole'], worst['asked'])}.",
+            ),
             *markdown.table(
                 ["after", *(f"{tokens:,} tokens" for tokens in lengths)],
                 [[kind, *(_cell(cells.get((kind, n))) for n in lengths)] for kind in kinds],

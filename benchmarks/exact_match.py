@@ -154,7 +154,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
         "",
     ]
     for run in runs:
-        lines += [f"### {markdown.where(run)}", "", f"{markdown.provenance(run)}.", ""]
+        lines += markdown.heading(run, f"{markdown.provenance(run)}.")
         header = ["pairs", "as", *PROTOCOLS, "left out", "distinct keys", "with several values"]
         lines += markdown.table(
             [*header, "seconds", "asking, seconds", "bytes on disk"],

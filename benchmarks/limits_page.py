@@ -11,7 +11,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
     """Return the benchmark's part of the page."""
     lines = ["## Limits: before and after", ""]
     for run in runs:
-        lines += [f"### {markdown.where(run)}", "", markdown.provenance(run), ""]
+        lines += markdown.heading(run, markdown.provenance(run))
         parts = {
             "closed_form": closed_form,
             "kinds": kinds,

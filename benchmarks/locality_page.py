@@ -19,7 +19,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
         "",
     ]
     for run in runs:
-        lines += [f"### {markdown.where(run)}", "", f"{markdown.provenance(run)}.".capitalize(), ""]
+        lines += markdown.heading(run, f"{markdown.provenance(run)}.".capitalize())
         lines += [*_bits(run), *_near(run), *_false_fires(run), *_owners(run)]
     return lines
 

@@ -65,6 +65,11 @@ def provenance(run: dict[str, Any]) -> str:
     )
 
 
+def heading(run: dict[str, Any], text: str) -> list[str]:
+    """Return the heading of one run's part of a section, and what is said below it."""
+    return [f"### {where(run)}", "", text, ""]
+
+
 def provenances(runs: Iterable[dict[str, Any]]) -> list[str]:
     """Return a list of what was run where, and from what."""
     return [*(f"- {where(run)}: {provenance(run)}." for run in runs), ""]

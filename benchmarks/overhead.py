@@ -222,11 +222,11 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
     ]
     for run in runs:
         lines += [
-            f"### {markdown.where(run)}",
-            "",
-            f"Texts of {run['prompt_tokens']} tokens, tables of {run['rows_per_table']} rows;"
-            f" {markdown.provenance(run)}.",
-            "",
+            *markdown.heading(
+                run,
+                f"Texts of {run['prompt_tokens']} tokens, tables of {run['rows_per_table']} rows;"
+                f" {markdown.provenance(run)}.",
+            ),
         ]
         lines += markdown.table(
             ["", "batch", "bare, ms", *run["cases"][0]["ratio"]],

@@ -177,11 +177,11 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
     ]
     for run in runs:
         lines += [
-            f"### {markdown.where(run)}",
-            "",
-            f"{run['facts_per_table']} facts a table, {run['shared_triggers']} of them with the"
-            f" same triggers in all ({run['facts_from']}); {markdown.provenance(run)}.",
-            "",
+            *markdown.heading(
+                run,
+                f"{run['facts_per_table']} facts a table, {run['shared_triggers']} of them with the"
+                f" same triggers in all ({run['facts_from']}); {markdown.provenance(run)}.",
+            ),
             *markdown.table(
                 ["tables", "order", *PROTOCOLS, "of", "alone", "lost", "strongest wins"],
                 [

@@ -134,10 +134,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
     ]
     for run in runs:
         lines += [
-            f"### {markdown.where(run)}",
-            "",
-            f"Facts: {run['facts_from']}; {markdown.provenance(run)}.",
-            "",
+            *markdown.heading(run, f"Facts: {run['facts_from']}; {markdown.provenance(run)}."),
         ]
         for count in sorted({point["facts"] for point in run["points"]}):
             points = [point for point in run["points"] if point["facts"] == count]

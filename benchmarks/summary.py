@@ -162,10 +162,6 @@ def _alone(one: dict[str, Any]) -> str:
     return percent(one["recall"]["nothing"]["recall"])
 
 
-def _lora(key: str, form: str) -> Callable[[Run], str]:
-    return lambda run: format(run["lora"][key], form) if "lora" in run else ""
-
-
 def _identical(run: Run) -> str:
     found = run["locality"].values()
     return " and ".join(f"{f['bit_identical']:,} of {f['sentences']:,}" for f in found)
@@ -195,9 +191,6 @@ ROWS = (
     Row("a fair LoRA per user on the same facts: times our seconds", "compare", _times("seconds")),
     Row("times our bytes", "compare", _times("bytes")),
     Row("its recall", "compare", _lora_recall),
-    Row("a LoRA per user on the same facts: seconds", "write", _lora("seconds", ".1f"), "compare"),
-    Row("its recall", "write", _lora("recall", ".0%"), "compare"),
-    Row("its bytes", "write", _lora("bytes", ","), "compare"),
     Row("rows found in 100,000 tokens of real text, per 100 facts", "locality", _fires),
     Row("sentences without a trigger left bit-identical", "locality", _bits),
     Row("sentences left bit-identical, fp32 and bf16", "write", _identical, "locality"),

@@ -2,8 +2,7 @@
 
     python -m benchmarks run write [--facts 100 1000] [--settings gate_type=content row_dim=32]
 
-Every claim is checked before a speed is reported. The baseline is one LoRA per user (PEFT, rank 16)
-trained on the same facts until it recalls as many; it is timed in the same run.
+Every claim is checked before a speed is reported. `compare` sets other ways beside it.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from typing import Any
 import torch
 
 from benchmarks import markdown
-from benchmarks.asking import STOP, Question, generate, is_whole, tokens_of
-from benchmarks.common import peak_memory, require, spread, timed
+from benchmarks.asking import Question, generate, is_whole, tokens_of
+from benchmarks.common import peak_memory, require, spread
 from benchmarks.facts import distinct_facts
 from benchmarks.setting import Setting
 from benchmarks.texts import sentences, unseen_contexts
@@ -38,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ask-in", type=int, default=8, help="so many contexts, shortest first")
     parser.add_argument("--ask-in-large", type=int, default=8, help="the same, over 100 facts")
     parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--no-lora", action="store_true")
     parser.add_argument("--contexts", type=int, default=None, help="as in UserTable.write")
 
 
@@ -46,7 +44,7 @@ def run(setting: Setting) -> dict[str, Any]:
     options = setting.options
     if setting.quick:
         options = argparse.Namespace(**vars(options))
-        options.repeats, options.ask_in, options.sentences, options.no_lora = 1, 1, 4, True
+        options.repeats, options.ask_in, options.sentences = 1, 1, 4
     counts = options.facts or ([4] if setting.quick else [100, 1000])
     facts, source = distinct_facts(max(counts), setting.data)
     results: dict[str, Any] = {"facts_from": source, "write": []}
@@ -54,15 +52,6 @@ def run(setting: Setting) -> dict[str, Any]:
     for count in counts:
         results["write"].append(measure(setting, facts[:count], options))
     results["locality"] = locality(setting, facts[: counts[0]], options.sentences)
-    if not options.no_lora:
-        results["lora"] = lora(setting, facts[: counts[0]])
-        ours = results["write"][0]
-        results["lora_over_ours"] = {
-            "seconds": results["lora"]["seconds"] / ours["seconds"]["median"],
-            "bytes": results["lora"]["bytes"] / ours["bytes_on_disk"],
-            "peak_memory": results["lora"]["peak_mib"] / ours["peak_mib"],
-        }
-        print("LoRA over ours:", results["lora_over_ours"])
     return results
 
 
@@ -154,76 +143,6 @@ def locality(setting: Setting, facts: Facts, count: int) -> dict[str, Any]:
     return counts
 
 
-def lora(setting: Setting, facts: Facts) -> dict[str, Any]:
-    """Train one LoRA on the facts until every answer token is won, then ask."""
-    from peft import LoraConfig, get_peft_model
-
-    tokenizer, device = setting.tokenizer, setting.device
-    torch.manual_seed(setting.seed)
-    adapted: Any = get_peft_model(
-        copy.deepcopy(setting.model), LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
-    )
-    rows = [
-        (
-            tokenizer(prompt)["input_ids"],
-            tokenizer(answer)["input_ids"] + tokenizer(STOP)["input_ids"],
-        )
-        for prompt, answer in facts
-    ]
-    longest = max(len(p) + len(a) for p, a in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.int64)
-    labels = torch.full_like(ids, -100)
-    mask = torch.zeros_like(ids)
-    for row, (prompt, answer) in enumerate(rows):
-        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-        mask[row, : len(prompt) + len(answer)] = 1
-        labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
-    ids, labels, mask = ids.to(device), labels.to(device), mask.to(device)
-    optimiser = torch.optim.AdamW(
-        [p for p in adapted.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.0
-    )
-    epochs = 0
-
-    def train() -> None:
-        nonlocal epochs
-        adapted.train()
-        for _ in range(100):
-            order = torch.randperm(len(rows), device=device)
-            wrong = 0
-            for part in order.split(25):
-                logits = adapted(input_ids=ids[part], attention_mask=mask[part]).logits[:, :-1]
-                gold = labels[part][:, 1:]
-                loss = torch.nn.functional.cross_entropy(
-                    logits.flatten(0, 1).float(), gold.flatten(), ignore_index=-100
-                )
-                loss.backward()
-                optimiser.step()
-                optimiser.zero_grad()
-                missed = (logits.argmax(-1) != gold) & (gold != -100)
-                wrong += int(missed.any(1).sum())
-            epochs += 1
-            if wrong == 0:
-                return
-
-    with peak_memory(device) as peak:
-        taken, _ = timed(device, train)
-    adapted.eval()
-    recall = sum(ask(adapted, tokenizer, facts, "")) / len(facts)
-    with tempfile.TemporaryDirectory() as folder:
-        adapted.save_pretrained(folder)
-        size = (Path(folder) / "adapter_model.safetensors").stat().st_size
-    result = {
-        "rank": 16,
-        "epochs": epochs,
-        "recall": recall,
-        "seconds": taken,
-        "peak_mib": peak["mib"],
-        "bytes": size,
-    }
-    print("LoRA:", result)
-    return result
-
-
 def import_seconds(repeats: int) -> dict[str, Any]:
     """Measure what importing the library adds to torch and transformers, and what it pulls in."""
     code = (
@@ -257,12 +176,13 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
 
 def _section(run: dict[str, Any]) -> list[str]:
     lines = [
-        f"### {markdown.where(run)}",
-        "",
-        f"{markdown.provenance(run)[:1].upper()}{markdown.provenance(run)[1:]}. Facts:"
-        f" {run['facts_from']}. Importing the library adds"
-        f" {run['import']['seconds_added']['median']:.3f} s to importing torch and transformers.",
-        "",
+        *markdown.heading(
+            run,
+            f"{markdown.provenance(run)[:1].upper()}{markdown.provenance(run)[1:]}. Facts:"
+            f" {run['facts_from']}. Importing the library adds"
+            f" {run['import']['seconds_added']['median']:.3f} s to importing torch and"
+            " transformers.",
+        ),
     ]
     header = [
         "facts",
@@ -303,17 +223,6 @@ def _section(run: dict[str, Any]) -> list[str]:
         for name, one in run["locality"].items()
     )
     lines += [f"Sentences without a trigger, with the table active: {'; '.join(found)}.", ""]
-    if "lora" in run:
-        found, ratio = run["lora"], run["lora_over_ours"]
-        lines += [
-            f"One LoRA (rank {found['rank']}) trained on the same {run['write'][0]['facts']} facts"
-            f" until every answer token was won: {found['epochs']} epochs,"
-            f" {found['seconds']:.1f} s, recall {found['recall']:.0%}, {found['bytes']:,} bytes,"
-            f" peak +{found['peak_mib']:.0f} MiB. That is {ratio['seconds']:.0f} times our seconds,"
-            f" {ratio['bytes']:,.0f} times our bytes and {ratio['peak_memory']:.1f} times our"
-            " memory.",
-            "",
-        ]
     return lines
 
 

@@ -96,6 +96,27 @@ def test_long_sequences_wrap_as_plain_python_does() -> None:
         assert found[0, end - 1].tolist() == expected
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=seeds,
+    rows=st.lists(st.lists(token_ids, min_size=1, max_size=40), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_single_suffixes_of_padded_sequences_have_the_address_of_their_ngram(
+    seed: int, rows: list[list[int]], data: st.DataObject
+) -> None:
+    hasher = SuffixHasher(seed)
+    numbers = st.integers(0, len(rows) - 1)
+    asked: list[tuple[int, int, int]] = []
+    for number in data.draw(st.lists(numbers, min_size=1, max_size=6)):
+        end = data.draw(st.integers(1, len(rows[number])))
+        asked.append((number, end, data.draw(st.integers(1, end))))
+    longest = max(map(len, rows))
+    padded = premixed(hasher, [[*ids, *[0] * (longest - len(ids))] for ids in rows])
+    found = hasher.addresses_at(padded, *torch.tensor(asked).unbind(1))
+    assert found.tolist() == [hasher.address(rows[n][end - o : end]) for n, end, o in asked]
+
+
 def test_one_decoding_step_equals_the_same_position_of_the_whole_sequence() -> None:
     hasher = SuffixHasher(3)
     rows = premixed(hasher, [list(range(100)), list(range(100, 200))])

@@ -473,3 +473,26 @@ def test_tokens_that_join_a_stop_are_told_from_those_that_follow_it(patched):
     stopped = dataclasses.replace(item, entry=dataclasses.replace(item.entry, stop=None))
     attempt = Attempt(table, [], [stopped], table.rows.values, WriteOptions())
     assert not attempt._goes_on(0, lines[0], joined["7"])
+
+
+def stacked_and_erased(model, tokenizer, context):
+    """What Mira's question gets from her table under Emil's, and from his that erased hers."""
+    mira, emil = UserTable(model, "mira"), UserTable(model, "emil")
+    mira.write(FACTS[0], context=context, progress=False)
+    emil.write(FACTS[0], context=context, progress=False)
+    assert say(model, tokenizer, mira, FACTS[0][0]).startswith(" cardamom.")
+    emil.erase(FACTS[0][0])
+    emil.write(FACTS[1], context=context, progress=False)
+    return [say(model, tokenizer, tables, FACTS[0][0]) for tables in ([[emil, mira]], emil)]
+
+
+def test_short_suffixes_collide_between_tables_and_fire_for_what_was_erased(patched):
+    stacked, erased = stacked_and_erased(*patched, "shortest")
+    assert stacked.startswith(" cumin.")
+    assert erased.startswith(" cumin.")
+
+
+def test_whole_triggers_do_neither(patched):
+    stacked, erased = stacked_and_erased(*patched, "full")
+    assert stacked.startswith(" cardamom.")
+    assert erased == say(*patched, None, FACTS[0][0])

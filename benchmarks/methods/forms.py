@@ -41,7 +41,7 @@ def fact_line(prompt: str, answer: str) -> str:
 def with_stop(answer: str) -> str:
     """Return an answer with what ends it."""
     answer = answer.strip()
-    return answer if answer.endswith(asking._ENDS) else answer + asking.STOP
+    return answer if answer.endswith(asking.ENDS) else answer + asking.STOP
 
 
 def is_said(said: str, answer: str) -> bool:

@@ -118,17 +118,16 @@ class _Keys:
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
         self.lengths = torch.tensor([len(sequence) for sequence in sequences])
         longest = max(map(len, sequences), default=0)
-        ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.tensor(sequence)
+        padded = [[*ids, *[0] * (longest - len(ids))] for ids in sequences]
+        ids = torch.tensor(padded, dtype=torch.int64).view(len(sequences), longest)
         mixed = (ids + 1) * _MULTIPLIER
         mixed = (mixed ^ (mixed >> 29)) * _MULTIPLIER
         mixed ^= mixed >> 31
-        self._prefixes = torch.zeros(len(sequences), longest + 1, dtype=torch.int64)
-        for position in range(longest):
-            self._prefixes[:, position + 1] = (
-                self._prefixes[:, position] * _BASE + mixed[:, position]
-            )
+        # P(t) = Bᵗ Σ B⁻ⁱ mᵢ: sums and products of int64 are modulo 2^64.
+        powers = torch.full((longest,), _BASE).cumprod(0)
+        inverse = torch.full((longest,), _signed(pow(_BASE, -1, 1 << 64))).cumprod(0)
+        prefixes = (mixed * inverse).cumsum(1) * powers
+        self._prefixes = torch.nn.functional.pad(prefixes, (1, 0))
 
     def of_orders(self, orders: Sequence[int]) -> Tensor:
         """Return the keys of suffixes, (orders, sequences, longest) int64: where each one ends.
@@ -185,7 +184,9 @@ class _Endings:
         row = {order: n for n, order in enumerate(orders)}
         wanted = table[torch.tensor([row[order] for _, _, order in places]), numbers, positions]
         self._key_of.update(zip(places, wanted.tolist(), strict=True))
-        found = torch.isin(table, wanted).nonzero()
+        ordered = wanted.sort().values
+        nearest = torch.searchsorted(ordered, table).clamp_max(len(ordered) - 1)
+        found = (ordered[nearest] == table).nonzero()
         where = table[tuple(found.unbind(1))].tolist()
         for (place, number, position), key in zip(found.tolist(), where, strict=True):
             if number >= len(self._lines):

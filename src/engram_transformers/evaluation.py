@@ -15,7 +15,8 @@ from engram_transformers.errors import HistoryError
 from engram_transformers.sequences import Wording
 from engram_transformers.table import UserTable
 
-_BATCH = {"cpu": 128}
+_BATCH = {"cpu": 32}
+"""There larger ones take longer, since all of a batch is as long as its longest."""
 _LARGE_BATCH = 1024
 """Elsewhere, where a step costs the same for many as for one."""
 

@@ -58,8 +58,8 @@ def meanings_of(
     found: dict[int, list[Meaning]] = defaultdict(list)
     entries = (table.entries or ()) if wanted else ()
     encoder = Encoder(attachment.tokenizer)
-    encoder.preload(entry.fact for entry in entries)
     canonical = attachment.canonical_list
+    encoder.preload(((entry.fact, entry.stop) for entry in entries), canonical)
     for entry in entries:
         lines = wordings(encoder, entry.fact, entry.stop, 1 << 62, canonical)
         addresses = addresses_of(attachment, lines, entry)

@@ -200,6 +200,26 @@ class SuffixHasher:
         scale = _powers(self._base, kept, premixed.device)[kept - count :]  # (last,)
         return self._finalise(spans * scale.unsqueeze(1), order_row)
 
+    def addresses_at(self, premixed: Tensor, rows: Tensor, ends: Tensor, orders: Tensor) -> Tensor:
+        """Compute the addresses of single suffixes of a batch.
+
+        Args:
+            premixed: (batch, length) int64, `premix(canonical)[input_ids]`, padded on the right.
+            rows: (count,) int64: which sequence each suffix is of.
+            ends: (count,) int64: how many tokens stand up to its end, 1 to length.
+            orders: (count,) int64: of how many tokens it is, 1 to its end.
+
+        Returns:
+            (count,) int64.
+
+        Raises:
+            HashDtypeError: If `premixed` is not int64.
+            HashShapeError: If `premixed` is not 2-D.
+        """
+        sums = torch.nn.functional.pad(self.prefix(premixed), (1, 0))  # (batch, length + 1)
+        scale = _powers(self._base, premixed.shape[1], premixed.device)[ends - 1]
+        return self._finalise((sums[rows, ends] - sums[rows, ends - orders]) * scale, orders)
+
     def weights(self, orders: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a suffix's tokens and its order add up to, before `_finalise` mixes them.
 

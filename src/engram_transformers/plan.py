@@ -136,17 +136,17 @@ def make_plan(
     allocated = iter(allocate(lines, attachment.config.max_order))
     stops = _stop_rows(items)
     numbers = _number_new_rows(items, stops)
-    line_of = iter(lines)
+    numbered = iter(range(len(lines)))
 
     orders: list[list[tuple[int, ...]]] = []
     row_ids: list[list[tuple[int, ...]]] = []
-    addresses: dict[int, int] = {}
-    item_of: dict[int, int] = {}
+    spans: list[_Span] = []
+    led_to: list[tuple[int, int]] = []
     for number, item in enumerate(items):
         orders.append([])
         row_ids.append([])
         for w, wording in enumerate(item.wordings):
-            line, line_orders = next(line_of), tuple(next(allocated))
+            line_number, line_orders = next(numbered), tuple(next(allocated))
             if item.row_ids is None:
                 keys = _row_keys(number, item, wording)
                 ids = tuple(stops[k] if k in stops else old_rows + numbers[k] for k in keys)
@@ -156,12 +156,17 @@ def make_plan(
                 ids = item.row_ids[w]
             for j, (order, row_id) in enumerate(zip(line_orders, ids, strict=True)):
                 if row_id != NO_ROW:
-                    end = line.first + j + 1
-                    address = attachment.hasher.address(line.canonical[end - order : end])
-                    addresses.setdefault(address, row_id)
-                    item_of.setdefault(address, number)
+                    spans.append((line_number, wording.trigger_length + j, order))
+                    led_to.append((row_id, number))
             orders[-1].append(line_orders)
             row_ids[-1].append(ids)
+    addresses: dict[int, int] = {}
+    item_of: dict[int, int] = {}
+    sequences = [wording.addressed_ids for item in items for wording in item.wordings]
+    found = _addresses(attachment, sequences, spans)
+    for address, (row_id, number) in zip(found, led_to, strict=True):
+        addresses.setdefault(address, row_id)
+        item_of.setdefault(address, number)
     targets = [target for _, _, target in numbers]
     return Plan(orders, row_ids, addresses, item_of, old_rows, targets)
 
@@ -179,18 +184,14 @@ def addresses_of(
     Returns:
         Signed 64-bit addresses, None at positions without one.
     """
-    canonical = attachment.canonical_list
-    found: list[list[int | None]] = []
-    for wording, orders in zip(wordings, entry.orders, strict=True):
-        ids = [canonical[i] for i in wording.addressed_ids]
-        ends = range(wording.trigger_length, len(ids) + 1)
-        found.append(
-            [
-                attachment.hasher.address(ids[end - order : end]) if order else None
-                for end, order in zip(ends, orders, strict=True)
-            ]
-        )
-    return found
+    spans: list[_Span] = [
+        (number, wording.trigger_length + j, order)
+        for number, (wording, orders) in enumerate(zip(wordings, entry.orders, strict=True))
+        for j, order in enumerate(orders)
+        if order
+    ]
+    found = iter(_addresses(attachment, [w.addressed_ids for w in wordings], spans))
+    return [[next(found) if order else None for order in orders] for orders in entry.orders]
 
 
 def row_ids_of(
@@ -281,6 +282,22 @@ def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_
                     if key not in stops:
                         numbers.setdefault(key, len(numbers))
     return numbers
+
+
+_Span = tuple[int, int, int]
+"""A sequence's number, where a suffix of it ends, and of how many ids it is."""
+
+
+def _addresses(
+    attachment: Attachment, sequences: Sequence[Sequence[int]], spans: Sequence[_Span]
+) -> list[int]:
+    """Return the addresses of suffixes of sequences of token ids."""
+    if not spans:
+        return []
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences])
+    premixed = attachment.premixed(ids.device)[ids]
+    return attachment.hasher.addresses_at(premixed, *torch.tensor(spans).unbind(1)).tolist()
 
 
 def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:

@@ -34,17 +34,38 @@ class Encoder:
         self.tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
 
-    def preload(self, facts: Iterable[Fact]) -> None:
-        """Encode at once what `wordings` will ask for."""
+    def preload(self, facts: Iterable[tuple[Fact, str | None]], canonical: Sequence[int]) -> None:
+        """Encode at once what `wordings` will ask for.
+
+        Args:
+            facts: Facts, each with its stop.
+            canonical: Token id -> canonical id.
+        """
         texts: set[str] = set()
-        for fact in facts:
+        ends: dict[str, set[str]] = {}
+        for fact, stop in facts:
             for prompt in fact.prompts:
                 if isinstance(prompt, str):
-                    whole = prompt + _joined(prompt, fact.answer)
-                    texts |= {prompt, f" {prompt}", whole, f"{whole}."}
-        ordered = sorted(texts)
+                    answer = _joined(prompt, fact.answer)
+                    ended = f"{answer}{_stop_text(fact.answer, stop)}"
+                    texts |= {prompt, f" {prompt}", prompt + answer, prompt + ended}
+                    ends.setdefault(prompt, set()).update((answer, ended))
+        self._encode(texts)
+        cut_otherwise = [
+            prompt
+            for prompt in ends
+            if [canonical[i] for i in self._known[prompt]]
+            != [canonical[i] for i in self._known[f" {prompt}"]]
+        ]
+        self._encode({f" {prompt}{end}" for prompt in cut_otherwise for end in ends[prompt]})
+
+    def _encode(self, texts: Iterable[str]) -> None:
+        ordered = sorted(set(texts) - self._known.keys())
         if ordered:
-            encoded = cast(Any, self.tokenizer)(ordered, add_special_tokens=False)["input_ids"]
+            tokenizer: Any = self.tokenizer
+            # Without what nobody reads, it takes half the time.
+            unread = {"return_attention_mask": False, "return_token_type_ids": False}
+            encoded = tokenizer(ordered, add_special_tokens=False, **unread)["input_ids"]
             self._known.update(zip(ordered, encoded, strict=True))
 
     def __call__(self, text: str) -> list[int]:
@@ -249,12 +270,16 @@ def _stop(
     answer_ids: list[int],
     stop: str | None,
 ) -> list[int]:
-    if stop is None:
-        return []
-    if stop in (AUTO_STOP, AUTO_STOP_AND_LINE_END):
-        end = "" if answer.endswith(_SENTENCE_ENDS) else "。" if is_wide(answer[-1]) else "."
-        stop = end + ("\n" if stop == AUTO_STOP_AND_LINE_END else "")
-    return _continuation(encoder, text, ids + answer_ids, stop) if stop else []
+    end = _stop_text(answer, stop)
+    return _continuation(encoder, text, ids + answer_ids, end) if end else []
+
+
+def _stop_text(answer: str, stop: str | None) -> str:
+    """Return what a stop puts behind an answer."""
+    if stop not in (AUTO_STOP, AUTO_STOP_AND_LINE_END):
+        return stop or ""
+    end = "" if answer.endswith(_SENTENCE_ENDS) else "。" if is_wide(answer[-1]) else "."
+    return end + ("\n" if stop == AUTO_STOP_AND_LINE_END else "")
 
 
 def _before_last_message(encoder: Encoder, prompt: Prompt, text: str, ids: Sequence[int]) -> int:

@@ -67,7 +67,8 @@ class TokenRows:
         identity = torch.eye(len(covariance), device=response.device)
         self._mean = response.mean(0)
         self._factor = torch.linalg.cholesky(covariance + ridge * identity)
-        self._known: dict[tuple[RowDtype, int], Tensor] = {}
+        self._found: dict[RowDtype, Tensor] = {}  # (known tokens, row_dim)
+        self._place: dict[tuple[RowDtype, int], int] = {}
         sample = torch.arange(0, len(response), max(len(response) // _TOKENS_AT_ONCE, 1))
         sample = sample.to(response.device)
         rows = self._discriminants(sample)
@@ -127,13 +128,15 @@ class TokenRows:
             (tokens, row_dim) float32, as they are after a round trip through their storage dtype.
             The same token always gets the same row.
         """
-        missing = sorted({t for t in tokens if (dtype, t) not in self._known})
+        known = self._found.get(dtype, self.response[:0])
+        missing = sorted({token for token in tokens if (dtype, token) not in self._place})
         for first in range(0, len(missing), _TOKENS_AT_ONCE):
             part = missing[first : first + _TOKENS_AT_ONCE]
             found = as_stored(self._improve(part, self._solve(part), dtype), dtype)
-            self._known.update({(dtype, t): row for t, row in zip(part, found, strict=True)})
-        known = [self._known[dtype, token] for token in tokens]
-        return torch.stack(known) if known else self.response[:0]
+            self._place.update({(dtype, t): len(known) + n for n, t in enumerate(part)})
+            known = self._found[dtype] = torch.cat([known, found])
+        places = [self._place[dtype, token] for token in tokens]
+        return known[torch.tensor(places, dtype=torch.int64, device=known.device)]
 
     def _solve(self, tokens: Sequence[int]) -> Tensor:
         """Find the direction in which each token leads its rivals most, (tokens, row_dim).

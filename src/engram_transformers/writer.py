@@ -73,7 +73,8 @@ class Writer:
         self.longest = window if isinstance(window, int) and window > 0 else 1 << 30
         self.logit_count = logit_count_of(self.attachment.model)
         self.encoder = encoder
-        self.encoder.preload(entry.fact for entry in table.entries)
+        held = ((entry.fact, entry.stop) for entry in table.entries)
+        self.encoder.preload(held, self.attachment.canonical_list)
         self._old = [self._old_item(entry) for entry in table.entries]
         self.values = table.rows.values.to(self.attachment.device)
         self.pending: list[Item] = []

@@ -67,7 +67,8 @@ def write_together(
     started = time.perf_counter()
     attachment, layer = parts[0][0].attachment, parts[0][0].layer
     encoder = Encoder(attachment.tokenizer)
-    encoder.preload(fact for _, facts in parts for fact in facts)
+    asked = ((fact, options.stop) for _, facts in parts for fact in facts)
+    encoder.preload(asked, attachment.canonical_list)
     writers = [Writer(table, options, encoder) for table, _ in parts]
     for writer, (_, facts) in zip(writers, parts, strict=True):
         writer.begin(facts)
