@@ -17,10 +17,8 @@ from engram_transformers.plan import (
     NO_ROW,
     Item,
     Plan,
-    addresses_of,
     find_rows,
     make_plan,
-    row_ids_of,
 )
 from engram_transformers.sequences import wordings
 
@@ -136,21 +134,6 @@ def test_compact_rows_lead_to_the_same_values(attachment):
     assert rows.orders == compact.orders == plan.row_orders
     first_uses = list(dict.fromkeys(compact.row_index.tolist()))
     assert first_uses == sorted(first_uses)
-
-
-def test_the_rows_of_a_fact_in_a_table_are_found_again(attachment):
-    dog, cat = item_of(attachment, DOG), item_of(attachment, CAT)
-    plan = make_plan(attachment, [dog, cat], 0)
-    rows = numbered(plan)
-    for number, item in enumerate((dog, cat)):
-        old = kept(item, plan, number)
-        assert row_ids_of(attachment, old.wordings, old.entry, rows) == old.row_ids
-        addresses = addresses_of(attachment, old.wordings, old.entry)
-        assert {a for line in addresses for a in line} <= set(plan.addresses)
-    without = dataclasses.replace(old.entry, orders=tuple((0,) * len(o) for o in old.entry.orders))
-    assert all(a is None for line in addresses_of(attachment, old.wordings, without) for a in line)
-    ids = row_ids_of(attachment, old.wordings, without, rows)
-    assert all(i == NO_ROW for line in ids for i in line)
 
 
 def test_min_order_guard_and_whole_are_kept_with_each_fact(attachment):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from engram_transformers.attachment import Attachment
 from engram_transformers.facts import Fact, Prompt
-from engram_transformers.plan import addresses_of
-from engram_transformers.sequences import Encoder, Wording, wordings
+from engram_transformers.located import locate
+from engram_transformers.sequences import Encoder, Wording
 from engram_transformers.table import UserTable
 
 
@@ -59,10 +59,8 @@ def meanings_of(
     entries = (table.entries or ()) if wanted else ()
     encoder = Encoder(attachment.tokenizer)
     canonical = attachment.canonical_list
-    encoder.preload(((entry.fact, entry.stop) for entry in entries), canonical)
-    for entry in entries:
-        lines = wordings(encoder, entry.fact, entry.stop, 1 << 62, canonical)
-        addresses = addresses_of(attachment, lines, entry)
+    places = locate(attachment, table, entries, encoder)
+    for entry, (lines, addresses, _) in zip(entries, places, strict=True):
         for number, (wording, line) in enumerate(zip(lines, addresses, strict=True)):
             for part, address in enumerate(line):
                 if address is None or address not in wanted:

@@ -23,6 +23,10 @@ Sharing = Literal["tokens", "stops", "nothing"]
 costs several times as much as an address."""
 
 
+Span = tuple[int, int, int]
+"""A sequence's number, where a suffix of it ends, and of how many ids it is."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A fact of the table that is to be.
@@ -140,7 +144,7 @@ def make_plan(
 
     orders: list[list[tuple[int, ...]]] = []
     row_ids: list[list[tuple[int, ...]]] = []
-    spans: list[_Span] = []
+    spans: list[Span] = []
     led_to: list[tuple[int, int]] = []
     for number, item in enumerate(items):
         orders.append([])
@@ -163,7 +167,7 @@ def make_plan(
     addresses: dict[int, int] = {}
     item_of: dict[int, int] = {}
     sequences = [wording.addressed_ids for item in items for wording in item.wordings]
-    found = _addresses(attachment, sequences, spans)
+    found = addresses_of_spans(attachment, sequences, spans)
     for address, (row_id, number) in zip(found, led_to, strict=True):
         addresses.setdefault(address, row_id)
         item_of.setdefault(address, number)
@@ -171,38 +175,16 @@ def make_plan(
     return Plan(orders, row_ids, addresses, item_of, old_rows, targets)
 
 
-def addresses_of(
-    attachment: Attachment, wordings: Sequence[Wording], entry: Entry
-) -> list[list[int | None]]:
-    """Return the addresses of a fact that is in a table, for each wording and written position.
-
-    Args:
-        attachment: The patch.
-        wordings: The fact's prompts in tokens.
-        entry: Its ledger entry.
-
-    Returns:
-        Signed 64-bit addresses, None at positions without one.
-    """
-    spans: list[_Span] = [
-        (number, wording.trigger_length + j, order)
-        for number, (wording, orders) in enumerate(zip(wordings, entry.orders, strict=True))
-        for j, order in enumerate(orders)
-        if order
-    ]
-    found = iter(_addresses(attachment, [w.addressed_ids for w in wordings], spans))
-    return [[next(found) if order else None for order in orders] for orders in entry.orders]
-
-
-def row_ids_of(
-    attachment: Attachment, wordings: Sequence[Wording], entry: Entry, rows: Rows
-) -> tuple[tuple[int, ...], ...]:
-    """Return the rows of a fact that is in a table already, as `Item.row_ids`."""
-    known: dict[int | None, int] = dict(
-        zip(rows.addresses.tolist(), rows.row_index.tolist(), strict=True)
-    )
-    lines = addresses_of(attachment, wordings, entry)
-    return tuple(tuple(known.get(address, NO_ROW) for address in line) for line in lines)
+def addresses_of_spans(
+    attachment: Attachment, sequences: Sequence[Sequence[int]], spans: Sequence[Span]
+) -> list[int]:
+    """Return the addresses of suffixes of sequences of token ids, as signed 64-bit integers."""
+    if not spans:
+        return []
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences])
+    premixed = attachment.premixed(ids.device)[ids]
+    return attachment.hasher.addresses_at(premixed, *torch.tensor(spans).unbind(1)).tolist()
 
 
 def find_rows(attachment: Attachment, rows: Rows, ids: Tensor, mask: Tensor) -> Tensor:
@@ -282,22 +264,6 @@ def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_
                     if key not in stops:
                         numbers.setdefault(key, len(numbers))
     return numbers
-
-
-_Span = tuple[int, int, int]
-"""A sequence's number, where a suffix of it ends, and of how many ids it is."""
-
-
-def _addresses(
-    attachment: Attachment, sequences: Sequence[Sequence[int]], spans: Sequence[_Span]
-) -> list[int]:
-    """Return the addresses of suffixes of sequences of token ids."""
-    if not spans:
-        return []
-    longest = max(map(len, sequences))
-    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences])
-    premixed = attachment.premixed(ids.device)[ids]
-    return attachment.hasher.addresses_at(premixed, *torch.tensor(spans).unbind(1)).tolist()
 
 
 def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:

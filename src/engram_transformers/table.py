@@ -26,9 +26,9 @@ from engram_transformers.errors import (
 from engram_transformers.facts import Fact, FactLike, Prompt, as_facts, as_prompt
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry
-from engram_transformers.plan import addresses_of
+from engram_transformers.located import locate
 from engram_transformers.report import EraseReceipt, WriteReport
-from engram_transformers.sequences import AUTO_STOP, wordings
+from engram_transformers.sequences import AUTO_STOP
 from engram_transformers.storage import (
     RowDtype,
     encode_row_index,
@@ -532,14 +532,9 @@ class UserTable:
 
     def _rows_of(self, entries: tuple[Entry, ...]) -> Rows:
         """Return the rows that some facts need, at the addresses they have."""
-        attachment = self.attachment
         rows = self.rows
-        kept: set[int | None] = set()
-        for entry in entries:
-            lines = wordings(
-                attachment.tokenizer, entry.fact, entry.stop, 1 << 62, attachment.canonical_list
-            )
-            kept.update(a for line in addresses_of(attachment, lines, entry) for a in line)
+        places = locate(self.attachment, self, entries)
+        kept = {address for place in places for line in place.addresses for address in line}
         keep = torch.tensor([a in kept for a in rows.addresses.tolist()], dtype=torch.bool)
         orders = {o for entry in entries for line in entry.orders for o in line if o}
         return dataclasses.replace(_subset(rows, keep), orders=tuple(sorted(orders)))

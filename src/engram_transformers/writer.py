@@ -20,7 +20,8 @@ from engram_transformers.evaluation import Said
 from engram_transformers.facts import Fact
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry, Superseded
-from engram_transformers.plan import Item, make_plan, row_ids_of
+from engram_transformers.located import locate
+from engram_transformers.plan import Item, make_plan
 from engram_transformers.report import FailedFact, WriteReport
 from engram_transformers.sequences import AUTO_STOP_AND_LINE_END, Encoder, Wording, wordings
 from engram_transformers.write_options import WriteOptions
@@ -73,9 +74,11 @@ class Writer:
         self.longest = window if isinstance(window, int) and window > 0 else 1 << 30
         self.logit_count = logit_count_of(self.attachment.model)
         self.encoder = encoder
-        held = ((entry.fact, entry.stop) for entry in table.entries)
-        self.encoder.preload(held, self.attachment.canonical_list)
-        self._old = [self._old_item(entry) for entry in table.entries]
+        places = locate(self.attachment, table, table.entries, encoder)
+        self._old = [
+            Item(entry, place.wordings, place.row_ids)
+            for entry, place in zip(table.entries, places, strict=True)
+        ]
         self.values = table.rows.values.to(self.attachment.device)
         self.pending: list[Item] = []
         self.pending_by_key: dict[_Key, Item] = {}
@@ -248,10 +251,6 @@ class Writer:
         if old.fact.answer != fact.answer:
             history.append(Superseded(old.fact.answer, old.written_at, self.now))
         return history
-
-    def _old_item(self, entry: Entry) -> Item:
-        lines = self._wordings(entry.fact, entry.stop)
-        return Item(entry, lines, row_ids_of(self.attachment, lines, entry, self.table.rows))
 
     def _failure(self, item: Item, outcome: Outcome) -> FailedFact:
         tokenizer: Any = self.attachment.tokenizer

@@ -85,7 +85,7 @@ def write_many(
     source: str | None = None,
     progress: bool | None = None,
 ) -> ManyWritten:
-    """Write the facts of many owners: as `UserTable.write` for each, and many times faster.
+    """Write the facts of many owners: as `UserTable.write` for each, in less time.
 
     Rows are found for all owners at once, and facts of different owners are asked in one batch,
     each with its owner's table. The tables come out as if they had been written one by one.
