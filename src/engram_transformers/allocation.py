@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from engram_transformers.errors import ContradictionError
 
@@ -15,10 +13,11 @@ NOT_ALLOCATED = 0
 # Behind the first tokens of an answer, the address always reaches back into the trigger, so that
 # the answer's own words don't fire it elsewhere; this many answer tokens are skipped at most.
 _LONGEST_REACH_BACK = 16
-# Odd, as multipliers modulo 2^64 must be; signed, as torch has them.
+# Odd, as multipliers modulo 2^64 must be.
 _MULTIPLIER = 0x5851F42D4C957F2D
 _BASE = 0x14057B7EF767814F
-_KEYS_AT_ONCE = 1 << 22
+_MASK = (1 << 64) - 1
+_LONGEST_TAIL = 3
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ def allocate(lines: Sequence[Line], max_order: int) -> list[list[int]]:
         for position in range(line.first, len(line.canonical))
     ]
     guards = list(dict.fromkeys(guard for line in lines for guard in line.guards))
-    keys = _Keys([*(line.canonical for line in lines), *guards])
+    suffixes = _Suffixes([*(line.canonical for line in lines), *guards], due)
     while due:
-        ends = _Endings(lines, guards, keys, max_order, due)
+        ends = _Endings(lines, guards, suffixes, max_order, due)
         left: list[_Place] = []
         for number, position, order in due:
             line = lines[number]
@@ -112,40 +111,55 @@ def _lowest(line: Line, position: int, max_order: int) -> int:
     return min(lowest, position + 1, max_order)
 
 
-class _Keys:
-    """Hashes of all suffixes of sequences: H(t, n) = P(t) - P(t - n) Bⁿ modulo 2^64."""
+class _Suffixes:
+    """Hashes of all suffixes of sequences: H(t, n) = P(t) - P(t - n) Bⁿ modulo 2^64.
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
-        self.lengths = torch.tensor([len(sequence) for sequence in sequences])
+    Equal suffixes end in the same few ids, so they are only looked for where these end.
+
+    Attributes:
+        ending: The few ids that a suffix ends in -> the sequences and positions where they end too.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]], due: Sequence[_Place]) -> None:
+        """Hash sequences of canonical ids. No suffix asked for is shorter than those due now."""
+        self._tail = min([_LONGEST_TAIL, *(order for _, _, order in due)])
         longest = max(map(len, sequences), default=0)
-        padded = [[*ids, *[0] * (longest - len(ids))] for ids in sequences]
-        ids = torch.tensor(padded, dtype=torch.int64).view(len(sequences), longest)
-        mixed = (ids + 1) * _MULTIPLIER
-        mixed = (mixed ^ (mixed >> 29)) * _MULTIPLIER
-        mixed ^= mixed >> 31
-        # P(t) = Bᵗ Σ B⁻ⁱ mᵢ: sums and products of int64 are modulo 2^64.
-        powers = torch.full((longest,), _BASE).cumprod(0)
-        inverse = torch.full((longest,), _signed(pow(_BASE, -1, 1 << 64))).cumprod(0)
-        prefixes = (mixed * inverse).cumsum(1) * powers
-        self._prefixes = torch.nn.functional.pad(prefixes, (1, 0))
+        self._powers = [1]
+        while len(self._powers) <= longest:
+            self._powers.append(self._powers[-1] * _BASE & _MASK)
+        self._prefixes: list[list[int]] = []
+        for sequence in sequences:
+            prefix = 0
+            prefixes = [prefix]
+            for canonical_id in sequence:
+                prefix = prefix * _BASE + _mixed(canonical_id) & _MASK
+                prefixes.append(prefix)
+            self._prefixes.append(prefixes)
+        self.ending: dict[int, list[tuple[int, int]]] = {
+            self.tail(number, position): [] for number, position, _ in due
+        }
+        for number, sequence in enumerate(sequences):
+            for position in range(self._tail - 1, len(sequence)):
+                found = self.ending.get(self.tail(number, position))
+                if found is not None:
+                    found.append((number, position))
 
-    def of_orders(self, orders: Sequence[int]) -> Tensor:
-        """Return the keys of suffixes, (orders, sequences, longest) int64: where each one ends.
+    def key(self, number: int, position: int, order: int) -> int:
+        """Return a suffix's hash, with its order, so that keys of different orders differ."""
+        prefixes = self._prefixes[number]
+        before = prefixes[position + 1 - order] * self._powers[order]
+        return (prefixes[position + 1] - before & _MASK) << 16 | order
 
-        Keys of different orders differ. Those of suffixes that do not exist are 0.
-        """
-        end = torch.arange(1, self._prefixes.shape[1])
-        order = torch.tensor(orders).view(-1, 1, 1)
-        powers = torch.tensor([_signed(pow(_BASE, n, 1 << 64)) for n in orders]).view(-1, 1, 1)
-        begin = (end - order).clamp_min(0).expand(-1, len(self.lengths), -1)
-        before = self._prefixes.expand(len(orders), -1, -1).gather(2, begin)
-        keys = self._prefixes[:, 1:] - before * powers + order * _MULTIPLIER
-        exists = (end >= order) & (end <= self.lengths.view(1, -1, 1))
-        return torch.where(exists, keys, 0)
+    def tail(self, number: int, position: int) -> int:
+        """Return the key of the few ids that all suffixes that end at a position end in."""
+        return self.key(number, position, self._tail)
 
-    def __len__(self) -> int:
-        """How many suffixes of one order there are at most."""
-        return self._prefixes.numel()
+
+@functools.lru_cache(maxsize=1 << 16)
+def _mixed(canonical_id: int) -> int:
+    value = (canonical_id + 1) * _MULTIPLIER & _MASK
+    value = (value ^ value >> 29) * _MULTIPLIER & _MASK
+    return value ^ value >> 31
 
 
 class _Endings:
@@ -155,51 +169,43 @@ class _Endings:
         self,
         lines: Sequence[Line],
         guards: Sequence[tuple[int, ...]],
-        keys: _Keys,
+        suffixes: _Suffixes,
         longest: int,
         due: Sequence[_Place],
     ) -> None:
         self._lines, self._guards, self._longest = lines, guards, longest
-        self._key_of: dict[_Place, int] = {}
         # Suffix -> (fact, next token) -> a line, of what is to be said after it.
         self._said: dict[int, dict[tuple[int, int], Line]] = defaultdict(dict)
         self._read: dict[int, set[int]] = defaultdict(set)
         # Said after a suffix that can't be lengthened, because the line or the order ends there.
         self._spent: set[tuple[int, tuple[int, int]]] = set()
         self._in_guard: dict[tuple[int, ...], set[int]] = {guard: set() for guard in guards}
-        by_order: dict[int, list[_Place]] = defaultdict(list)
-        for place in due:
-            by_order[place[2]].append(place)
-        orders = sorted(by_order)
-        count = max(_KEYS_AT_ONCE // len(keys), 1)
-        for first in range(0, len(orders), count):
-            self._look(keys, {order: by_order[order] for order in orders[first : first + count]})
+        self._key_of = {place: suffixes.key(*place) for place in due}
+        asked = set(self._key_of.values())
+        orders: dict[int, set[int]] = defaultdict(set)
+        for number, position, order in due:
+            orders[suffixes.tail(number, position)].add(order)
+        for tail, lengths in orders.items():
+            for number, position in suffixes.ending[tail]:
+                for order in lengths:
+                    if order <= position + 1:
+                        key = suffixes.key(number, position, order)
+                        if key in asked:
+                            self._note(number, position, order, key)
 
-    def _look(self, keys: _Keys, due: dict[int, list[_Place]]) -> None:
-        """Note what follows the suffixes of some orders."""
-        orders = list(due)
-        table = keys.of_orders(orders)
-        places = [place for some in due.values() for place in some]
-        numbers, positions, _ = torch.tensor(places).unbind(1)
-        row = {order: n for n, order in enumerate(orders)}
-        wanted = table[torch.tensor([row[order] for _, _, order in places]), numbers, positions]
-        self._key_of.update(zip(places, wanted.tolist(), strict=True))
-        ordered = wanted.sort().values
-        nearest = torch.searchsorted(ordered, table).clamp_max(len(ordered) - 1)
-        found = (ordered[nearest] == table).nonzero()
-        where = table[tuple(found.unbind(1))].tolist()
-        for (place, number, position), key in zip(found.tolist(), where, strict=True):
-            if number >= len(self._lines):
-                self._in_guard[self._guards[number - len(self._lines)]].add(key)
-                continue
-            line = self._lines[number]
-            following = line.next_ids[position]
-            if position < line.first:
-                self._read[key].add(following)
-                continue
-            self._said[key][line.fact, following] = line
-            if position + 1 == orders[place] or orders[place] == self._longest:
-                self._spent.add((key, (line.fact, following)))
+    def _note(self, number: int, position: int, order: int, key: int) -> None:
+        """Note what follows a suffix in a line, or that a guard has it."""
+        if number >= len(self._lines):
+            self._in_guard[self._guards[number - len(self._lines)]].add(key)
+            return
+        line = self._lines[number]
+        following = line.next_ids[position]
+        if position < line.first:
+            self._read[key].add(following)
+            return
+        self._said[key][line.fact, following] = line
+        if position + 1 == order or order == self._longest:
+            self._spent.add((key, (line.fact, following)))
 
     def key(self, number: int, position: int, order: int) -> int:
         """Return the key of a suffix that is asked for."""
@@ -230,7 +236,3 @@ class _Endings:
             f"{other.shown!r} has the same trigger (capitals, accents and spaces do not count) and"
             " another answer."
         )
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
