@@ -10,9 +10,11 @@ from benchmarks import markdown
 from benchmarks.comparison import Comparison
 from benchmarks.facts import distinct_facts
 from benchmarks.methods.minilm import encoder_or_none
+from benchmarks.promises import Promise, are_checked, promise
 from benchmarks.setting import Setting
 
 NEEDS_MODEL = True
+FAIR = "LoRA, fair"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,29 @@ def run(setting: Setting) -> dict[str, Any]:
     for number, count in enumerate(options.counts):
         compared = Comparison(setting, facts, count, whole=number == 0)
         kept.append(compared.run(encoder))
-    return {"facts_from": source, "published_steps": options.published_steps, "counts": kept}
+    promises = _promises(kept) if are_checked(setting) else []
+    return {
+        "facts_from": source,
+        "published_steps": options.published_steps,
+        "counts": kept,
+        "promises": promises,
+    }
+
+
+def _promises(kept: list[dict[str, Any]]) -> list[Promise]:
+    """Promise that a fair LoRA takes so many times our seconds and bytes, at no better recall."""
+    promises: list[Promise] = []
+    for one in kept:
+        over = one.get("lora_over_ours", {}).get(FAIR)
+        if over:
+            what = f"{one['facts']:,} facts: a fair LoRA"
+            recalls = f"recall {over['recall']:.0%} against our {over['our_recall']:.0%}"
+            equal = over["our_recall"] >= over["recall"]
+            for key, unit, least in (("seconds", "seconds", 50), ("bytes", "bytes", 1_000)):
+                text = f"{what} takes at least {least:,} times our {unit}"
+                found = f"{over[key]:,.0f} times, {recalls}"
+                promises.append(promise(text, equal and over[key] >= least, found))
+    return promises
 
 
 def section(runs: list[dict[str, Any]]) -> list[str]:

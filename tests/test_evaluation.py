@@ -1,4 +1,4 @@
-"""Promises of asking: what the model says, through cached greedy generation."""
+"""Promises of asking: what cached greedy generation says, also where one pass tells it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from tables import LAYERS, ROW_DIM, table_along
 
+import engram_transformers.evaluation as evaluation
 from engram_transformers import Fact, UserTable, add_engram
 from engram_transformers.attachment import require_attachment
 from engram_transformers.evaluation import Said, ask, is_recalled, left_padded
@@ -90,6 +91,126 @@ def test_each_wording_can_be_asked_with_a_table_of_its_own(model, tiny_tokenizer
     said = ask(model, [empty, made.table, empty], [wording] * 3)
     assert [is_recalled(wording, one) for one in said] == [False, True, False]
     assert said[0].tokens == ask(model, None, [wording])[0].tokens
+
+
+FACTS = [
+    ("My lucky number is", "27"),
+    ("The name of my dog is", "Pepper Jack"),
+    ("My sister Mira's favourite spice is", "cardamom"),
+    ("The library opens at", "nine in the morning"),
+]
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """The wordings that were generated, of each call."""
+    asked: list[list[Wording]] = []
+
+    def generate(model, wordings):
+        asked.append(list(wordings))
+        return evaluation_generate(model, wordings)
+
+    evaluation_generate = evaluation._generate
+    monkeypatch.setattr(evaluation, "_generate", generate)
+    return asked
+
+
+def written(model, facts=FACTS):
+    """A table, and what it was asked while it was written."""
+    attachment = require_attachment(model)
+    table = UserTable(model, "ada")
+    assert table.write(facts, progress=False).recalled == 1.0
+    canonical = attachment.canonical_list
+    lines = [wordings(attachment.tokenizer, f, "auto", 1000, canonical)[0] for f in table.facts]
+    return table, lines
+
+
+def test_one_pass_says_what_generation_says(tiny_model, tiny_tokenizer, generated):
+    model = add_engram(tiny_model, tiny_tokenizer)
+    table, lines = written(model)
+    attachment = require_attachment(model)
+    assert attachment.one_pass_agrees
+    generated.clear()
+    in_one_pass = ask(model, table, lines)
+    assert not generated
+    attachment.one_pass_agrees = False
+    one_by_one = ask(model, table, lines)
+    assert sum(map(len, generated)) == len(lines)
+    for one, other, line in zip(in_one_pass, one_by_one, lines, strict=True):
+        assert (one.tokens, one.then) == (other.tokens, other.then)
+        assert is_recalled(line, one)
+        assert one.margin == pytest.approx(other.margin, abs=1e-3)
+
+
+def test_the_first_answers_of_a_model_are_generated_too(tiny_llama, tiny_tokenizer, generated):
+    model = add_engram(tiny_llama, tiny_tokenizer)
+    table, lines = written(model)
+    assert {line.prompt_ids for part in generated for line in part} >= {
+        line.prompt_ids for line in lines
+    }
+    assert table.write(("I live in", "Ghent"), progress=False).recalled == 1.0
+
+
+def test_what_is_not_clear_is_generated(tiny_llama, tiny_tokenizer, generated, monkeypatch):
+    model = add_engram(tiny_llama, tiny_tokenizer)
+    table, lines = written(model)
+    generated.clear()
+    wrong = Wording(lines[0].prompt_ids, 0, lines[1].answer_ids, (), False)
+    said = ask(model, table, [*lines, wrong])
+    assert generated == [[wrong]]
+    assert not is_recalled(wrong, said[-1])
+    assert all(is_recalled(line, one) for line, one in zip(lines, said, strict=False))
+    generated.clear()
+    monkeypatch.setattr(evaluation, "_CLEAR", 1e9)
+    assert [one.tokens for one in ask(model, table, lines)] == [one.tokens for one in said[:-1]]
+    assert sum(map(len, generated)) == len(lines)
+
+
+def test_a_pass_that_generation_contradicts_is_not_trusted_again(
+    tiny_llama, tiny_tokenizer, generated, monkeypatch
+):
+    """As it would be in a model that sees the answer while it is asked for it."""
+    model = add_engram(tiny_llama, tiny_tokenizer)
+    attachment = require_attachment(model)
+
+    def seen(self, wordings):
+        return [Said(wording.targets, 9.0, 0) for wording in wordings]
+
+    monkeypatch.setattr(evaluation._Asked, "_run", seen)
+    lines = lines_of(model, 20)
+    empty = UserTable(model, "nobody")
+    said = ask(model, empty, lines)
+    assert attachment.one_pass_agrees is False
+    assert [one.tokens for one in said] == [alone(model, line)[:-1] for line in lines]
+    assert sum(map(len, generated)) == len(lines)
+
+
+def test_a_model_that_may_not_say_a_token_is_generated_from(tiny_llama, tiny_tokenizer):
+    model = add_engram(tiny_llama, tiny_tokenizer)
+    table, lines = written(model)
+    model.generation_config.suppress_tokens = [lines[0].targets[0]]
+    said = ask(model, table, lines)
+    assert not is_recalled(lines[0], said[0])
+    assert is_recalled(lines[2], said[2])
+
+
+def test_few_logits_are_held_at_once(tiny_llama, tiny_tokenizer, generated, monkeypatch):
+    model = add_engram(tiny_llama, tiny_tokenizer)
+    table, lines = written(model)
+    generated.clear()
+    sizes: list[int] = []
+    run = evaluation._Asked._run
+
+    def counted(self, wordings):
+        sizes.append(len(wordings))
+        return run(self, wordings)
+
+    monkeypatch.setattr(evaluation._Asked, "_run", counted)
+    monkeypatch.setattr(evaluation, "_LOGITS_AT_ONCE", 1)
+    said = ask(model, table, lines)
+    assert all(is_recalled(line, one) for line, one in zip(lines, said, strict=True))
+    assert sizes == [1] * len(lines)
+    assert not generated
 
 
 def test_sequences_are_padded_on_the_left():

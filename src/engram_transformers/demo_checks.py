@@ -87,7 +87,8 @@ def measure_recall(
                 whole = Fact(placed, fact.answer)
                 wording = wordings(tokenizer, whole, AUTO_STOP, 1 << 62, canonical)[0]
                 lines.append((prompt, fact.answer, wording))
-    said = ask(model, table, [wording for _, _, wording in lines], progress)
+    asked = [wording for _, _, wording in lines]
+    said = ask(model, table, asked, progress, one_pass=False)
     decoder: Any = tokenizer
     wrong = tuple(
         (prompt, answer, decoder.decode(heard.tokens))

@@ -1,8 +1,10 @@
-"""Asking facts through the real path: cached greedy generation, whole answers."""
+"""Asking facts: what greedy decoding says, whole answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ from transformers import GenerationConfig
 from engram_transformers.active import use_tables
 from engram_transformers.attachment import require_attachment
 from engram_transformers.errors import HistoryError
+from engram_transformers.partial_model import takes_positions
 from engram_transformers.sequences import Wording
 from engram_transformers.table import UserTable
 
@@ -19,6 +22,28 @@ _BATCH = {"cpu": 32}
 """There larger ones take longer, since all of a batch is as long as its longest."""
 _LARGE_BATCH = 1024
 """Elsewhere, where a step costs the same for many as for one."""
+_LOGITS_AT_ONCE = 1 << 28
+_CLEAR = 1.0
+"""By how many logits a token must lead in one pass, so that generation would say it, too: many
+times what cached and batched arithmetic differ by."""
+_COMPARED = 8
+"""So many answers of a model are both read in one pass and generated before the pass is trusted."""
+_STEERING = (
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "bad_words_ids",
+    "sequence_bias",
+    "min_length",
+    "min_new_tokens",
+    "exponential_decay_length_penalty",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "guidance_scale",
+    "watermarking_config",
+)
+"""Settings of a model by which `generate` says something else than what wins; they stay on."""
 
 
 class Said(NamedTuple):
@@ -40,39 +65,155 @@ def ask(
     tables: UserTable | Sequence[UserTable] | None,
     wordings: Sequence[Wording],
     on_batch: Callable[[int], None] | None = None,
+    *,
+    one_pass: bool = True,
 ) -> list[Said]:
-    """Generate as many tokens as each answer has, and one more, greedily.
+    """Say what cached greedy generation makes of prompts: a token more than each answer has.
+
+    Where one pass over a prompt with its answer shows that each token of the answer would win, and
+    clearly, generation would say the same, and is spared. The first answers that a patched model
+    wins so are generated too; if one of them comes out otherwise, all are, from then on.
 
     Args:
         model: A patched model.
         tables: The table to read, or one for each wording; None asks the model without one.
         wordings: What to ask.
-        on_batch: Called with the number of wordings asked at each step.
+        on_batch: Called with the number of wordings answered at each step.
+        one_pass: Whether that is enough where it is clear; False: everything is generated.
 
     Returns:
         For each wording, what the model says.
     """
-    said = [Said((), 0.0, 0)] * len(wordings)
-    size = _BATCH.get(require_attachment(model).device.type, _LARGE_BATCH)
-    # Alike lengths together, so that little is generated in vain.
-    by_length = sorted(
-        range(len(wordings)), key=lambda i: (len(wordings[i].targets), len(wordings[i].prompt_ids))
-    )
-    for first in range(0, len(by_length), size):
-        numbers = by_length[first : first + size]
-        active = [tables[n] for n in numbers] if isinstance(tables, Sequence) else tables
-        with use_tables(model, active), torch.inference_mode():
-            answers = _generate(model, [wordings[n] for n in numbers])
-        for number, answer in zip(numbers, answers, strict=True):
-            said[number] = answer
-        if on_batch is not None:
-            on_batch(len(numbers))
-    return said
+    asked = _Asked(model, tables, wordings, on_batch)
+    attachment = require_attachment(model)
+    # Without a table, no answer is expected to win.
+    one_pass = one_pass and tables is not None and attachment.one_pass_agrees is not False
+    if one_pass and not _is_steered(model):
+        clear = asked.read_through()
+        if attachment.one_pass_agrees is None and clear:
+            sample = list(clear)[:: max(len(clear) // _COMPARED, 1)][:_COMPARED]
+            asked.generate(sample)
+            attachment.one_pass_agrees = all(
+                asked.said[number].tokens == clear[number].tokens for number in sample
+            )
+        if attachment.one_pass_agrees:
+            asked.take(clear)
+    asked.generate(range(len(wordings)))
+    return [asked.said[number] for number in range(len(wordings))]
 
 
 def is_recalled(wording: Wording, said: Said) -> bool:
     """Say whether the whole answer, with its stop, was said."""
     return said.tokens == wording.targets
+
+
+def _is_steered(model: Any) -> bool:
+    """Say whether a model's own settings change what `generate` says."""
+    return any(getattr(model.generation_config, name, None) for name in _STEERING)
+
+
+class _Asked:
+    """Wordings that are being asked.
+
+    Attributes:
+        said: The number of a wording -> what the model says.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tables: UserTable | Sequence[UserTable] | None,
+        wordings: Sequence[Wording],
+        on_batch: Callable[[int], None] | None,
+    ) -> None:
+        self.said: dict[int, Said] = {}
+        self._model = model
+        self._tables = tables
+        self._wordings = wordings
+        self._on_batch = on_batch
+        self._attachment = require_attachment(model)
+        self._size = _BATCH.get(self._attachment.device.type, _LARGE_BATCH)
+        given = inspect.signature(type(model).forward).parameters
+        self._keeps_logits = "logits_to_keep" in given
+        self._takes_positions = takes_positions(self._attachment)
+
+    def take(self, found: Mapping[int, Said]) -> None:
+        """Take answers that are not there yet."""
+        new = {number: one for number, one in found.items() if number not in self.said}
+        self.said |= new
+        if self._on_batch is not None and new:
+            self._on_batch(len(new))
+
+    def generate(self, numbers: Iterable[int]) -> None:
+        """Generate the answers that are not there yet."""
+        numbers = self._alike(number for number in numbers if number not in self.said)
+        for first in range(0, len(numbers), self._size):
+            part = numbers[first : first + self._size]
+            with self._reading(part):
+                found = _generate(self._model, [self._wordings[n] for n in part])
+            self.take(dict(zip(part, found, strict=True)))
+
+    def read_through(self) -> dict[int, Said]:
+        """Run prompts with their answers, and return the answers that are clearly won."""
+        numbers = self._alike(range(len(self._wordings)))
+        clear: dict[int, Said] = {}
+        while numbers:
+            count = self._count(numbers)
+            part, numbers = numbers[:count], numbers[count:]
+            with self._reading(part):
+                found = self._run([self._wordings[n] for n in part])
+            clear.update(
+                (n, one)
+                for n, one in zip(part, found, strict=True)
+                if one.margin >= _CLEAR and is_recalled(self._wordings[n], one)
+            )
+        return clear
+
+    def _count(self, numbers: Sequence[int]) -> int:
+        """Return how many of the next wordings may be run at once."""
+        wordings = [self._wordings[n] for n in numbers[: self._size]]
+        positions = len(wordings[-1].targets) + 1
+        if not self._keeps_logits:
+            positions += max(len(wording.prompt_ids) for wording in wordings)
+        most = _LOGITS_AT_ONCE // (positions * self._attachment.canonical.numel())
+        return max(min(most, len(wordings)), 1)
+
+    def _run(self, wordings: Sequence[Wording]) -> list[Said]:
+        """Say what wins behind each prompt and each of its targets."""
+        sequences = [wording.prompt_ids + wording.targets for wording in wordings]
+        ids, mask = left_padded(sequences, self._attachment.device)
+        kept = max(len(wording.targets) for wording in wordings) + 1
+        given: dict[str, Any] = {"attention_mask": mask, "use_cache": False, "return_dict": True}
+        if self._takes_positions:
+            given["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
+        if self._keeps_logits:
+            given["logits_to_keep"] = kept
+        with torch.compiler.set_stance("force_eager"):
+            logits = self._model(input_ids=ids, **given).logits[:, -kept:]
+        best = logits.float().topk(2)  # (wordings, kept, 2)
+        winners: list[list[int]] = best.indices[..., 0].tolist()
+        leads = best.values[..., 0] - best.values[..., 1]
+        said: list[Said] = []
+        for line, lead, wording in zip(winners, leads.tolist(), wordings, strict=True):
+            first = kept - 1 - len(wording.targets)
+            said.append(Said(tuple(line[first:-1]), min(lead[first:-1]), line[-1]))
+        return said
+
+    @contextmanager
+    def _reading(self, numbers: Sequence[int]) -> Generator[None]:
+        tables = self._tables
+        active = [tables[n] for n in numbers] if isinstance(tables, Sequence) else tables
+        with use_tables(self._model, active), torch.inference_mode():
+            yield
+
+    def _alike(self, numbers: Iterable[int]) -> list[int]:
+        """Put alike lengths together, so that little is computed in vain."""
+
+        def lengths(number: int) -> tuple[int, int]:
+            wording = self._wordings[number]
+            return len(wording.targets), len(wording.prompt_ids)
+
+        return sorted(numbers, key=lengths)
 
 
 def _generate(model: Any, wordings: Sequence[Wording]) -> list[Said]:

@@ -58,6 +58,8 @@ class PatchState:
         ignored_on_save: What the model itself left out of its checkpoints, if it said so.
         shortcuts: Layer -> how the model is run while writing to it; see `shortcut`.
         token_rows: Layer -> what `token_rows.TokenRows` was found for, and it.
+        one_pass_agrees: Whether a pass over prompts with their answers says what `generate` says,
+            as far as seen; None before it was looked at.
         shared_lora: What `attach_shared_lora` attached, None for nothing.
     """
 
@@ -95,6 +97,7 @@ class PatchState:
         self.no_rows = Rows(nothing, nothing, torch.zeros(0, config.row_dim), ())
         self.ignored_on_save: list[Any] = []
         self.shortcuts: dict[int, str] = {}
+        self.one_pass_agrees: bool | None = None
         self.token_rows: dict[int, tuple[object, TokenRows]] = {}
         self._argument_names: dict[type, tuple[str, ...]] = {}
         self._fingerprint: tuple[object, str] | None = None

@@ -31,7 +31,7 @@ class WriteReport:
         failed: The facts that were left out.
         superseded: Facts whose answer was replaced.
         seconds: Time spent finding rows, without the evaluation.
-        evaluation_seconds: Time spent asking through `generate`.
+        evaluation_seconds: Time spent asking.
         steps: Optimisation steps, over all tries.
         rows: Rows in the table now.
         nbytes: Bytes of rows and addresses in the table now.

@@ -197,11 +197,11 @@ class UserTable:
         """Write facts: find rows with which the model answers them, and ask each one.
 
         Rows come in closed form, one for each token that is to be said, and are optimised for the
-        facts that are not answered so. Every fact is asked through cached greedy generation. One
-        whose whole answer does not come is tried again (more steps, longer address, another start)
-        and otherwise left out and named in the report, and what it would have replaced stays. A
-        fact whose trigger is in the table already replaces the old one, which moves to the entry's
-        history.
+        facts that are not answered so. Every fact is asked (see `evaluation.ask`). One whose whole
+        answer greedy decoding would not say is tried again (more steps, longer address, another
+        start) and otherwise left out and named in the report, and what it would have replaced
+        stays. A fact whose trigger is in the table already replaces the old one, which moves to the
+        entry's history.
 
         Args:
             facts: `Fact` objects, (prompt, answer) pairs, dictionaries, or chats that end with the

@@ -52,7 +52,7 @@ class ManyWritten:
 
     @property
     def evaluation_seconds(self) -> float:
-        """Time spent asking through `generate`."""
+        """Time spent asking."""
         return sum(report.evaluation_seconds for report in self.reports.values())
 
     def __str__(self) -> str:
