@@ -22,7 +22,7 @@ _BATCH = {"cpu": 32}
 """There larger ones take longer, since all of a batch is as long as its longest."""
 _LARGE_BATCH = 1024
 """Elsewhere, where a step costs the same for many as for one."""
-_LOGITS_AT_ONCE = 1 << 28
+_LOGITS_AT_ONCE = 1 << 27
 _CLEAR = 1.0
 """By how many logits a token must lead in one pass, so that generation would say it, too: many
 times what cached and batched arithmetic differ by."""
