@@ -125,11 +125,17 @@ def _commit() -> str | None:
     given = os.environ.get("BENCHMARK_COMMIT")  # where the code was copied to without its history
     if given:
         return given
+    name = _git("describe", "--always")
+    # Results of other benchmarks of one series are not what is measured.
+    code = (":/src", ":/benchmarks", ":(top,exclude)benchmarks/results")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *code)
+    return f"{name}-dirty" if name and changed else name or None
+
+
+def _git(*arguments: str) -> str:
     here = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True
-    )
-    return done.stdout.strip() or None
+    done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def require(condition: bool, promise: str) -> None:
