@@ -9,12 +9,12 @@ from typing import Any
 from benchmarks import markdown
 from benchmarks.comparison import Comparison
 from benchmarks.facts import distinct_facts
+from benchmarks.methods.lora import FAIR
 from benchmarks.methods.minilm import encoder_or_none
 from benchmarks.promises import Promise, are_checked, promise
 from benchmarks.setting import Setting
 
 NEEDS_MODEL = True
-FAIR = "LoRA, fair"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

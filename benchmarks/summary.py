@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from benchmarks.markdown import machine, percent, seconds, table
+from benchmarks.methods.lora import FAIR
 from benchmarks.storage import smallest
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -122,7 +123,7 @@ def _storage(run: Run) -> str:
 
 
 def _fair_lora(run: Run) -> dict[str, Any] | None:
-    return run["counts"][0].get("lora_over_ours", {}).get("LoRA, fair")
+    return run["counts"][0].get("lora_over_ours", {}).get(FAIR)
 
 
 def _times(key: str) -> Callable[[Run], str]:

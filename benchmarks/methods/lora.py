@@ -27,6 +27,7 @@ from benchmarks.methods.fitting import Tokens, in_tokens
 from benchmarks.methods.prefix import takes_positions
 from benchmarks.setting import Setting
 
+FAIR = "LoRA, fair"
 _UNRELATED_TOKENS = 48
 _UNRELATED_BATCH = 8
 
@@ -66,7 +67,7 @@ def published(steps: int) -> Recipe:
 
 def fair(learning_rate: float, batch: int, *, kl_weight: float, steps: int) -> Recipe:
     """Return a recipe that stops when all is learnt."""
-    name = f"LoRA, fair{'' if kl_weight else ', without KL'}"
+    name = FAIR if kl_weight else f"{FAIR}, without KL"
     return Recipe(name, 16, 32, "all-linear", learning_rate, batch, steps, True, kl_weight)
 
 

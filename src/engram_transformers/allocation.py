@@ -17,6 +17,7 @@ _LONGEST_REACH_BACK = 16
 _MULTIPLIER = 0x5851F42D4C957F2D
 _BASE = 0x14057B7EF767814F
 _MASK = (1 << 64) - 1
+# Equal suffixes are looked for where so many ids at their ends are equal.
 _LONGEST_TAIL = 3
 
 

@@ -23,6 +23,7 @@ _BATCH = {"cpu": 32}
 _LARGE_BATCH = 1024
 """Elsewhere, where a step costs the same for many as for one."""
 _LOGITS_AT_ONCE = 1 << 27
+"""Of one pass: half a gigabyte in float32."""
 _CLEAR = 1.0
 """By how many logits a token must lead in one pass, so that generation would say it, too: many
 times what cached and batched arithmetic differ by."""
@@ -85,7 +86,7 @@ def ask(
         For each wording, what the model says.
     """
     asked = _Asked(model, tables, wordings, on_batch)
-    attachment = require_attachment(model)
+    attachment = asked.attachment
     # Without a table, no answer is expected to win.
     one_pass = one_pass and tables is not None and attachment.one_pass_agrees is not False
     if one_pass and not _is_steered(model):
@@ -117,6 +118,7 @@ class _Asked:
 
     Attributes:
         said: The number of a wording -> what the model says.
+        attachment: The model's patch.
     """
 
     def __init__(
@@ -131,11 +133,11 @@ class _Asked:
         self._tables = tables
         self._wordings = wordings
         self._on_batch = on_batch
-        self._attachment = require_attachment(model)
-        self._size = _BATCH.get(self._attachment.device.type, _LARGE_BATCH)
+        self.attachment = require_attachment(model)
+        self._size = _BATCH.get(self.attachment.device.type, _LARGE_BATCH)
         given = inspect.signature(type(model).forward).parameters
         self._keeps_logits = "logits_to_keep" in given
-        self._takes_positions = takes_positions(self._attachment)
+        self._takes_positions = takes_positions(self.attachment)
 
     def take(self, found: Mapping[int, Said]) -> None:
         """Take answers that are not there yet."""
@@ -175,13 +177,13 @@ class _Asked:
         positions = len(wordings[-1].targets) + 1
         if not self._keeps_logits:
             positions += max(len(wording.prompt_ids) for wording in wordings)
-        most = _LOGITS_AT_ONCE // (positions * self._attachment.canonical.numel())
+        most = _LOGITS_AT_ONCE // (positions * self.attachment.canonical.numel())
         return max(min(most, len(wordings)), 1)
 
     def _run(self, wordings: Sequence[Wording]) -> list[Said]:
         """Say what wins behind each prompt and each of its targets."""
         sequences = [wording.prompt_ids + wording.targets for wording in wordings]
-        ids, mask = left_padded(sequences, self._attachment.device)
+        ids, mask = left_padded(sequences, self.attachment.device)
         kept = max(len(wording.targets) for wording in wordings) + 1
         given: dict[str, Any] = {"attention_mask": mask, "use_cache": False, "return_dict": True}
         if self._takes_positions:

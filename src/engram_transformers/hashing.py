@@ -200,13 +200,12 @@ class SuffixHasher:
         scale = _powers(self._base, kept, premixed.device)[kept - count :]  # (last,)
         return self._finalise(spans * scale.unsqueeze(1), order_row)
 
-    def addresses_at(self, premixed: Tensor, rows: Tensor, ends: Tensor, orders: Tensor) -> Tensor:
-        """Compute the addresses of single suffixes of a batch.
+    def addresses_at(self, premixed: Tensor, ends: Tensor, orders: Tensor) -> Tensor:
+        """Compute the addresses of single suffixes of a sequence.
 
         Args:
-            premixed: (batch, length) int64, `premix(canonical)[input_ids]`, padded on the right.
-            rows: (count,) int64: which sequence each suffix is of.
-            ends: (count,) int64: how many tokens stand up to its end, 1 to length.
+            premixed: (length,) int64, `premix(canonical)[input_ids]`.
+            ends: (count,) int64: how many tokens stand up to each suffix's end, 1 to length.
             orders: (count,) int64: of how many tokens it is, 1 to its end.
 
         Returns:
@@ -214,11 +213,12 @@ class SuffixHasher:
 
         Raises:
             HashDtypeError: If `premixed` is not int64.
-            HashShapeError: If `premixed` is not 2-D.
+            HashShapeError: If `premixed` is not 1-D.
         """
-        sums = torch.nn.functional.pad(self.prefix(premixed), (1, 0))  # (batch, length + 1)
-        scale = _powers(self._base, premixed.shape[1], premixed.device)[ends - 1]
-        return self._finalise((sums[rows, ends] - sums[rows, ends - orders]) * scale, orders)
+        _require_dimensions("premixed", premixed, 1)
+        sums = torch.nn.functional.pad(self.prefix(premixed.unsqueeze(0))[0], (1, 0))  # Q_0 = 0
+        scale = _powers(self._base, len(premixed), premixed.device)[ends - 1]
+        return self._finalise((sums[ends] - sums[ends - orders]) * scale, orders)
 
     def weights(self, orders: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a suffix's tokens and its order add up to, before `_finalise` mixes them.

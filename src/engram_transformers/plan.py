@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -132,25 +133,26 @@ def make_plan(
     Raises:
         ContradictionError: If two facts can't be told apart.
     """
+    encoder = Encoder(attachment.tokenizer)  # of guards, which many facts share
     lines = [
-        _line(attachment, item, number, w)
+        _line(attachment, encoder, item, number, w)
         for number, item in enumerate(items)
         for w in range(len(item.wordings))
     ]
     allocated = iter(allocate(lines, attachment.config.max_order))
     stops = _stop_rows(items)
     numbers = _number_new_rows(items, stops)
-    numbered = iter(range(len(lines)))
 
     orders: list[list[tuple[int, ...]]] = []
     row_ids: list[list[tuple[int, ...]]] = []
     spans: list[Span] = []
     led_to: list[tuple[int, int]] = []
+    sequences: list[tuple[int, ...]] = []
     for number, item in enumerate(items):
         orders.append([])
         row_ids.append([])
         for w, wording in enumerate(item.wordings):
-            line_number, line_orders = next(numbered), tuple(next(allocated))
+            line_orders = tuple(next(allocated))
             if item.row_ids is None:
                 keys = _row_keys(number, item, wording)
                 ids = tuple(stops[k] if k in stops else old_rows + numbers[k] for k in keys)
@@ -160,13 +162,13 @@ def make_plan(
                 ids = item.row_ids[w]
             for j, (order, row_id) in enumerate(zip(line_orders, ids, strict=True)):
                 if row_id != NO_ROW:
-                    spans.append((line_number, wording.trigger_length + j, order))
+                    spans.append((len(sequences), wording.trigger_length + j, order))
                     led_to.append((row_id, number))
+            sequences.append(wording.addressed_ids)
             orders[-1].append(line_orders)
             row_ids[-1].append(ids)
     addresses: dict[int, int] = {}
     item_of: dict[int, int] = {}
-    sequences = [wording.addressed_ids for item in items for wording in item.wordings]
     found = addresses_of_spans(attachment, sequences, spans)
     for address, (row_id, number) in zip(found, led_to, strict=True):
         addresses.setdefault(address, row_id)
@@ -181,10 +183,13 @@ def addresses_of_spans(
     """Return the addresses of suffixes of sequences of token ids, as signed 64-bit integers."""
     if not spans:
         return []
-    longest = max(map(len, sequences))
-    ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences])
+    # One behind another, without padding: a suffix is hashed as if it stood alone.
+    starts = [0, *itertools.accumulate(map(len, sequences))]
+    ends = torch.tensor([starts[number] + end for number, end, _ in spans])
+    orders = torch.tensor([order for _, _, order in spans])
+    ids = torch.tensor([token for sequence in sequences for token in sequence])
     premixed = attachment.premixed(ids.device)[ids]
-    return attachment.hasher.addresses_at(premixed, *torch.tensor(spans).unbind(1)).tolist()
+    return attachment.hasher.addresses_at(premixed, ends, orders).tolist()
 
 
 def find_rows(attachment: Attachment, rows: Rows, ids: Tensor, mask: Tensor) -> Tensor:
@@ -266,10 +271,9 @@ def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_
     return numbers
 
 
-def _line(attachment: Attachment, item: Item, number: int, w: int) -> Line:
+def _line(attachment: Attachment, encoder: Encoder, item: Item, number: int, w: int) -> Line:
     canonical, entry, wording = attachment.canonical_list, item.entry, item.wordings[w]
     ids = wording.addressed_ids
-    encoder = Encoder(attachment.tokenizer)
     guards = [[canonical[i] for i in encoder(text)] for text in entry.guard]
     return Line(
         tuple(canonical[i] for i in ids),
