@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from engram_transformers.errors import ContradictionError
 
-NOT_ALLOCATED = 0
 # Behind the first tokens of an answer, the address always reaches back into the trigger, so that
 # the answer's own words don't fire it elsewhere; this many answer tokens are skipped at most.
 _LONGEST_REACH_BACK = 16
 # Odd, as multipliers modulo 2^64 must be.
 _MULTIPLIER = 0x5851F42D4C957F2D
 _BASE = 0x14057B7EF767814F
-_MASK = (1 << 64) - 1
+_BASE_INVERSE = pow(_BASE, -1, 1 << 64) - (1 << 64)  # as a signed number
 # Equal suffixes are looked for where so many ids at their ends are equal.
 _LONGEST_TAIL = 3
+_NOTHING = -1
+_NO_FACT = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True)
@@ -70,109 +73,183 @@ def allocate(lines: Sequence[Line], max_order: int) -> list[list[int]]:
         ContradictionError: If two lines can't be told apart and go on differently, or a line can't
             be told apart from a guard.
     """
-    orders = [[NOT_ALLOCATED] * (len(line.canonical) - line.first) for line in lines]
-    due = [
-        (number, position, _lowest(line, position, max_order))
-        for number, line in enumerate(lines)
-        for position in range(line.first, len(line.canonical))
-    ]
     guards = list(dict.fromkeys(guard for line in lines for guard in line.guards))
-    suffixes = _Suffixes([*(line.canonical for line in lines), *guards], due)
-    while due:
-        ends = _Endings(lines, guards, suffixes, max_order, due)
-        left: list[_Place] = []
-        for number, position, order in due:
-            line = lines[number]
-            longest = min(position + 1, max_order)
-            key = ends.key(number, position, order)
+    places = _Places(lines, guards)
+    due, orders = _written(lines, places, max_order)
+    waiting = torch.arange(len(due))
+    while waiting.numel():
+        keys = places.keys(due[waiting], orders[waiting])
+        same = _same_suffixes(places, due[waiting], orders[waiting], keys)
+        contested = _contested(places, same, keys)
+        endings = _Endings(lines, guards, places, max_order, same, set(keys[contested].tolist()))
+        longer: list[int] = []
+        for number, key in zip(waiting[contested].tolist(), keys[contested].tolist(), strict=True):
+            line_number, position = places.at(int(due[number]))
+            line, order = lines[line_number], int(orders[number])
             following = line.next_ids[position]
-            if ends.agree(key, following, line) or (
-                order >= longest and ends.is_told_apart(key, following, line)
+            is_longest = order >= min(position + 1, max_order)
+            if endings.agree(key, following, line) or (
+                is_longest and endings.is_told_apart(key, following, line)
             ):
-                orders[number][position - line.first] = order
-            elif order >= longest:
-                raise ContradictionError(line.shown, ends.why(key, following, line))
-            else:
-                left.append((number, position, order + 1))
-        due = left
-    return orders
+                continue
+            if is_longest:
+                raise ContradictionError(line.shown, endings.why(key, following, line))
+            longer.append(number)
+        waiting = torch.tensor(longer, dtype=torch.int64)
+        orders[waiting] += 1
+    flat = iter(orders.tolist())
+    return [[next(flat) for _ in range(line.first, len(line.canonical))] for line in lines]
 
 
-_Place = tuple[int, int, int]
-"""A line's number, a position in it, and the order that is tried there."""
+def _written(lines: Sequence[Line], places: _Places, max_order: int) -> tuple[Tensor, Tensor]:
+    """Return all written positions, as places, and the shortest order that each may have."""
+    counts = torch.tensor([len(line.canonical) - line.first for line in lines], dtype=torch.int64)
+    triggers = [line.first + 1 - line.own if line.whole else line.min_order for line in lines]
+    lowest = [max(order, line.min_order) for order, line in zip(triggers, lines, strict=True)]
+    firsts = torch.tensor([line.first for line in lines], dtype=torch.int64)
+    offsets = _within(counts)
+    orders = torch.tensor(lowest, dtype=torch.int64).repeat_interleave(counts)
+    orders += offsets.clamp(max=_LONGEST_REACH_BACK)
+    if any(line.at_least for line in lines):
+        least = (line.at_least or (0,) * n for line, n in zip(lines, counts.tolist(), strict=True))
+        orders = orders.maximum(torch.tensor([order for line in least for order in line]))
+    positions = firsts.repeat_interleave(counts) + offsets
+    orders = orders.minimum((positions + 1).clamp(max=max_order))
+    return places.starts[: len(lines)].repeat_interleave(counts) + positions, orders
 
 
-def _lowest(line: Line, position: int, max_order: int) -> int:
-    """Return the shortest order that a position may have."""
-    offset = position - line.first
-    trigger = line.first + 1 - line.own if line.whole else line.min_order
-    lowest = max(trigger, line.min_order) + min(offset, _LONGEST_REACH_BACK)
-    if line.at_least:
-        lowest = max(lowest, line.at_least[offset])
-    return min(lowest, position + 1, max_order)
+def _within(counts: Tensor) -> Tensor:
+    """Count 0, 1, 2 ... in each of several runs of given lengths."""
+    begins = counts.cumsum(0) - counts
+    return torch.arange(int(counts.sum())) - begins.repeat_interleave(counts)
 
 
-class _Suffixes:
-    """Hashes of all suffixes of sequences: H(t, n) = P(t) - P(t - n) Bⁿ modulo 2^64.
+class _Places:
+    """All positions of all sequences, one behind another, and hashes of the suffixes there.
 
-    Equal suffixes end in the same few ids, so they are only looked for where these end.
+    With B odd and P(t) the sum of h(idᵢ) Bⁱ over i < t, the hash of the n ids before t is
+    (P(t) - P(t - n)) / Bᵗ modulo 2^64: the same wherever they stand. All tensors are int64.
 
     Attributes:
-        ending: The few ids that a suffix ends in -> the sequences and positions where they end too.
+        starts: (sequences,) where each begins: first the lines, then the guards.
+        sequence: (places,) the number of each place's sequence.
+        position: (places,) the position there.
+        following: (places,) the id that follows; -1 in guards.
+        fact: (places,) the fact that says it; -1 where it is only read.
     """
 
-    def __init__(self, sequences: Sequence[Sequence[int]], due: Sequence[_Place]) -> None:
-        """Hash sequences of canonical ids. No suffix asked for is shorter than those due now."""
-        self._tail = min([_LONGEST_TAIL, *(order for _, _, order in due)])
-        longest = max(map(len, sequences), default=0)
-        self._powers = [1]
-        while len(self._powers) <= longest:
-            self._powers.append(self._powers[-1] * _BASE & _MASK)
-        self._prefixes: list[list[int]] = []
-        for sequence in sequences:
-            prefix = 0
-            prefixes = [prefix]
-            for canonical_id in sequence:
-                prefix = prefix * _BASE + _mixed(canonical_id) & _MASK
-                prefixes.append(prefix)
-            self._prefixes.append(prefixes)
-        self.ending: dict[int, list[tuple[int, int]]] = {
-            self.tail(number, position): [] for number, position, _ in due
-        }
-        for number, sequence in enumerate(sequences):
-            for position in range(self._tail - 1, len(sequence)):
-                found = self.ending.get(self.tail(number, position))
-                if found is not None:
-                    found.append((number, position))
+    def __init__(self, lines: Sequence[Line], guards: Sequence[tuple[int, ...]]) -> None:
+        sequences = [*(line.canonical for line in lines), *guards]
+        lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
+        ids = torch.tensor([i for sequence in sequences for i in sequence], dtype=torch.int64)
+        self.starts = lengths.cumsum(0) - lengths
+        self.sequence = torch.arange(len(sequences)).repeat_interleave(lengths)
+        self.position = _within(lengths)
+        in_guards = [_NOTHING] * sum(map(len, guards))
+        following = [i for line in lines for i in line.next_ids]
+        self.following = torch.tensor(following + in_guards, dtype=torch.int64)
+        never = [_NOTHING] * len(guards)
+        firsts = torch.tensor([line.first for line in lines] + never, dtype=torch.int64)
+        facts = torch.tensor([line.fact for line in lines] + never, dtype=torch.int64)
+        is_said = self.position >= firsts[self.sequence]
+        self.fact = torch.where(is_said, facts[self.sequence], _NOTHING)
+        steps = torch.full((len(ids) + 1,), _BASE, dtype=torch.int64)
+        steps[0] = 1
+        terms = _mixed(ids) * steps.cumprod(0)[:-1]
+        self._sums = torch.cat([torch.zeros(1, dtype=torch.int64), terms.cumsum(0)])
+        steps[1:] = _BASE_INVERSE
+        self._inverses = steps.cumprod(0)
 
-    def key(self, number: int, position: int, order: int) -> int:
-        """Return a suffix's hash, with its order, so that keys of different orders differ."""
-        prefixes = self._prefixes[number]
-        before = prefixes[position + 1 - order] * self._powers[order]
-        return (prefixes[position + 1] - before & _MASK) << 16 | order
+    def at(self, place: int) -> tuple[int, int]:
+        """Return a place's sequence and the position there."""
+        return int(self.sequence[place]), int(self.position[place])
 
-    def tail(self, number: int, position: int) -> int:
-        """Return the key of the few ids that all suffixes that end at a position end in."""
-        return self.key(number, position, self._tail)
+    def keys(self, places: Tensor, orders: Tensor | int) -> Tensor:
+        """Return the hashes of the suffixes of given orders that end at places."""
+        ends = places + 1
+        sums = self._sums[ends] - self._sums[ends - orders]
+        return sums * self._inverses[ends] * (2 * orders + 1)
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _mixed(canonical_id: int) -> int:
-    value = (canonical_id + 1) * _MULTIPLIER & _MASK
-    value = (value ^ value >> 29) * _MULTIPLIER & _MASK
-    return value ^ value >> 31
+def _mixed(ids: Tensor) -> Tensor:
+    values = (ids + 1) * _MULTIPLIER
+    values = (values ^ values >> 29) * _MULTIPLIER
+    return values ^ values >> 31
+
+
+@dataclass(frozen=True)
+class _Same:
+    """Where the suffixes that are asked for occur.
+
+    Attributes:
+        keys: (found,) int64, the suffixes' hashes, ascending.
+        places: (found,) int64, where each ends.
+        orders: (found,) int64, its order.
+    """
+
+    keys: Tensor
+    places: Tensor
+    orders: Tensor
+
+
+def _same_suffixes(places: _Places, due: Tensor, orders: Tensor, keys: Tensor) -> _Same:
+    """Find all occurrences of suffixes.
+
+    Equal suffixes end in the same few ids, so they are only looked for where these end.
+    """
+    tail = min(_LONGEST_TAIL, int(orders.min()))
+    long_enough = (places.position + 1 >= tail).nonzero().squeeze(1)
+    tails, by_tail = places.keys(long_enough, tail).sort()
+    long_enough = long_enough[by_tail]
+    # Once for each tail and order: one suffix of each stands for all.
+    asked_tails = places.keys(due, tail)
+    _, group = (asked_tails * (2 * orders + 1)).unique(return_inverse=True)
+    one = torch.empty(int(group.max()) + 1, dtype=torch.int64)
+    one[group] = torch.arange(len(due))
+    asked_tails, asked_orders = asked_tails[one], orders[one]
+    left = torch.searchsorted(tails, asked_tails)
+    counts = torch.searchsorted(tails, asked_tails, right=True) - left
+    found = long_enough[left.repeat_interleave(counts) + _within(counts)]
+    found_orders = asked_orders.repeat_interleave(counts)
+    fits = found_orders <= places.position[found] + 1
+    found, found_orders = found[fits], found_orders[fits]
+    found_keys = places.keys(found, found_orders)
+    is_asked = torch.isin(found_keys, keys)
+    found, found_orders, found_keys = found[is_asked], found_orders[is_asked], found_keys[is_asked]
+    # Equal keys are in the order of their places: errors name the line that was given first.
+    by_place = found.argsort()
+    by_key = by_place[found_keys[by_place].argsort(stable=True)]
+    return _Same(found_keys[by_key], found[by_key], found_orders[by_key])
+
+
+def _contested(places: _Places, same: _Same, keys: Tensor) -> Tensor:
+    """Say for which suffixes more than one thing follows, or more than one fact says it."""
+    distinct, group = same.keys.unique_consecutive(return_inverse=True)
+    following, facts = places.following[same.places], places.fact[same.places]
+
+    def is_one(highest: Tensor, lowest: Tensor) -> Tensor:
+        ends = torch.empty(2, len(distinct), dtype=torch.int64)
+        ends[0].scatter_reduce_(0, group, highest, "amax", include_self=False)
+        ends[1].scatter_reduce_(0, group, lowest, "amin", include_self=False)
+        return ends[0] == ends[1]
+
+    # Where it is only read, it is not another fact.
+    simple = is_one(following, following)
+    simple &= is_one(facts, torch.where(facts == _NOTHING, _NO_FACT, facts))
+    return ~simple[torch.searchsorted(distinct, keys)]
 
 
 class _Endings:
-    """What follows each suffix, among the suffixes that are asked for."""
+    """What follows each contested suffix."""
 
     def __init__(
         self,
         lines: Sequence[Line],
         guards: Sequence[tuple[int, ...]],
-        suffixes: _Suffixes,
+        places: _Places,
         longest: int,
-        due: Sequence[_Place],
+        same: _Same,
+        contested: set[int],
     ) -> None:
         self._lines, self._guards, self._longest = lines, guards, longest
         # Suffix -> (fact, next token) -> a line, of what is to be said after it.
@@ -181,18 +258,12 @@ class _Endings:
         # Said after a suffix that can't be lengthened, because the line or the order ends there.
         self._spent: set[tuple[int, tuple[int, int]]] = set()
         self._in_guard: dict[tuple[int, ...], set[int]] = {guard: set() for guard in guards}
-        self._key_of = {place: suffixes.key(*place) for place in due}
-        asked = set(self._key_of.values())
-        orders: dict[int, set[int]] = defaultdict(set)
-        for number, position, order in due:
-            orders[suffixes.tail(number, position)].add(order)
-        for tail, lengths in orders.items():
-            for number, position in suffixes.ending[tail]:
-                for order in lengths:
-                    if order <= position + 1:
-                        key = suffixes.key(number, position, order)
-                        if key in asked:
-                            self._note(number, position, order, key)
+        if not contested:
+            return
+        occurrences = (column.tolist() for column in (same.keys, same.places, same.orders))
+        for key, place, order in zip(*occurrences, strict=True):
+            if key in contested:
+                self._note(*places.at(place), order, key)
 
     def _note(self, number: int, position: int, order: int, key: int) -> None:
         """Note what follows a suffix in a line, or that a guard has it."""
@@ -207,10 +278,6 @@ class _Endings:
         self._said[key][line.fact, following] = line
         if position + 1 == order or order == self._longest:
             self._spent.add((key, (line.fact, following)))
-
-    def key(self, number: int, position: int, order: int) -> int:
-        """Return the key of a suffix that is asked for."""
-        return self._key_of[number, position, order]
 
     def _is_guarded(self, key: int, line: Line) -> bool:
         return any(key in self._in_guard[guard] for guard in line.guards)

@@ -76,6 +76,18 @@ class Encoder:
             self._known[text] = known
         return list(known)
 
+    def spells(self, ids: list[int], end: str) -> bool:
+        """Say whether ids come to a text that ends with another, spaces behind them aside."""
+        tokenizer: Any = self.tokenizer
+        # Most of what a tokenizer does around its backend is not needed, and takes longer.
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            plain: str = backend.decode(ids, skip_special_tokens=False)
+            if plain.rstrip().endswith(end):
+                return True
+        decoded: str = tokenizer.decode(ids, skip_special_tokens=False)
+        return decoded.rstrip().endswith(end)
+
     @cached_property
     def prefix(self) -> list[int]:
         """What the tokenizer puts before a text (BOS)."""
@@ -240,10 +252,7 @@ def _continuation(encoder: Encoder, text: str, ids: list[int], continuation: str
     """Return the ids that continue `ids` so that the whole decodes to `text + continuation`."""
     expected = continuation.strip()
     for candidate in _candidates(encoder, text, ids, continuation):
-        decoded: str = cast(Any, encoder.tokenizer).decode(
-            ids + candidate, skip_special_tokens=False
-        )
-        if not candidate or decoded.rstrip().endswith(expected):
+        if not candidate or encoder.spells(ids + candidate, expected):
             return candidate
     raise FactError((text, continuation), "the tokenizer can't spell the answer after the prompt.")
 
