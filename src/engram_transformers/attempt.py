@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engram_transformers.evaluation import Said, is_recalled, left_padded
+from engram_transformers.index import Rows
 from engram_transformers.plan import Item, Plan, find_rows, make_plan
 from engram_transformers.sequences import AUTO_STOP, Wording, is_wide
 from engram_transformers.token_rows import TokenRows
@@ -173,14 +174,24 @@ class Attempt:
         numbered = dataclasses.replace(rows, row_index=torch.arange(rows.addresses.numel()))
         first_new = len(self.others)
         item_of = [self.plan.item_of[a] - first_new for a in rows.addresses.tolist()]
+        is_new = torch.tensor([item >= 0 for item in item_of], dtype=torch.bool)
+        orders = self.plan.row_orders_from(first_new)
+        new = Rows(rows.addresses[is_new], numbered.row_index[is_new], empty, orders)
         touched: list[tuple[int, Wording, set[int]]] = []
         for start in range(0, len(lines), _SEQUENCES_PER_BATCH):
+            # Few have any of the new addresses; which of all their addresses wins matters there.
             part = lines[start : start + _SEQUENCES_PER_BATCH]
-            sequences = [wording.prompt_ids + wording.targets[:-1] for _, wording in part]
-            ids, mask = left_padded(sequences, torch.device("cpu"))
-            found = find_rows(self.attachment, numbered, ids, mask).tolist()
-            for (number, wording), places in zip(part, found, strict=True):
-                new = {item_of[place] for place in places if place >= 0 and item_of[place] >= 0}
-                if new:
-                    touched.append((number, wording, new))
+            part = [part[n] for n, places in enumerate(self._find(new, part)) if max(places) >= 0]
+            for (number, wording), places in zip(part, self._find(numbered, part), strict=True):
+                found = {item_of[place] for place in places if place >= 0 and item_of[place] >= 0}
+                if found:
+                    touched.append((number, wording, found))
         return touched
+
+    def _find(self, rows: Rows, lines: Sequence[tuple[int, Wording]]) -> list[list[int]]:
+        """Find the row at each position of wordings."""
+        if not lines:
+            return []
+        sequences = [wording.prompt_ids + wording.targets[:-1] for _, wording in lines]
+        ids, mask = left_padded(sequences, torch.device("cpu"))
+        return find_rows(self.attachment, rows, ids, mask).tolist()

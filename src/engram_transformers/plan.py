@@ -74,8 +74,12 @@ class Plan:
     @property
     def row_orders(self) -> tuple[int, ...]:
         """The distinct orders of positions that have rows, ascending."""
+        return self.row_orders_from(0)
+
+    def row_orders_from(self, first: int) -> tuple[int, ...]:
+        """Return the same for the items from a number on."""
         distinct: set[int] = set()
-        for orders, ids in zip(self.orders, self.row_ids, strict=True):
+        for orders, ids in zip(self.orders[first:], self.row_ids[first:], strict=True):
             for line, line_ids in zip(orders, ids, strict=True):
                 distinct |= {o for o, i in zip(line, line_ids, strict=True) if i != NO_ROW}
         return tuple(sorted(distinct))
@@ -273,11 +277,10 @@ def _number_new_rows(items: Sequence[Item], stops: dict[_RowKey, int]) -> dict[_
 
 def _line(attachment: Attachment, encoder: Encoder, item: Item, number: int, w: int) -> Line:
     canonical, entry, wording = attachment.canonical_list, item.entry, item.wordings[w]
-    ids = wording.addressed_ids
     guards = [[canonical[i] for i in encoder(text)] for text in entry.guard]
     return Line(
-        tuple(canonical[i] for i in ids),
-        (*ids[1 : wording.trigger_length], *wording.targets),
+        wording.canonical,
+        (*wording.addressed_ids[1 : wording.trigger_length], *wording.targets),
         wording.trigger_length - 1,
         number,
         entry.min_order,

@@ -60,7 +60,7 @@ class Encoder:
         self._encode({f" {prompt}{end}" for prompt in cut_otherwise for end in ends[prompt]})
 
     def _encode(self, texts: Iterable[str]) -> None:
-        ordered = sorted(set(texts) - self._known.keys())
+        ordered = sorted({text for text in texts if text not in self._known})
         if ordered:
             tokenizer: Any = self.tokenizer
             # Without what nobody reads, it takes half the time.
@@ -111,6 +111,7 @@ class Wording:
         is_chat: Whether the prompt is chat messages.
         own: How many addressed ids stand before the trigger proper: what leads up to the last
             message of a chat, 0 for text.
+        canonical: The addressed ids in canonical form.
     """
 
     prompt_ids: tuple[int, ...]
@@ -119,13 +120,14 @@ class Wording:
     stop_ids: tuple[int, ...]
     is_chat: bool
     own: int = 0
+    canonical: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def targets(self) -> tuple[int, ...]:
         """The answer and its stop: one written position each."""
         return self.answer_ids + self.stop_ids
 
-    @property
+    @cached_property
     def addressed_ids(self) -> tuple[int, ...]:
         """The ids that addresses are made of: trigger and targets, without the last target."""
         return self.prompt_ids[self.start :] + self.targets[:-1]
@@ -165,16 +167,17 @@ def wordings(
         FactError: If the answer can't be told apart from the prompt in tokens.
     """
     encoder = _encoder(tokenizer)
-    found = [_wording(encoder, fact, prompt, stop, longest) for prompt in fact.prompts]
-    known = {_spelling(line, canonical) for line in found}
+    found = [_wording(encoder, fact, prompt, stop, longest, canonical) for prompt in fact.prompts]
+    # What two wordings of one fact must differ in to need addresses of their own.
+    known = {(line.canonical, line.targets) for line in found}
     for prompt in fact.prompts:
         if isinstance(prompt, str) and not prompt[0].isspace():
             spaced = f" {prompt}"
             trigger = tuple(canonical[i] for i in encoder(spaced))
             if any(ids[: len(trigger)] == trigger for ids, _ in known):
                 continue
-            found.append(_wording(encoder, fact, spaced, stop, longest))
-            known.add(_spelling(found[-1], canonical))
+            found.append(_wording(encoder, fact, spaced, stop, longest, canonical))
+            known.add((found[-1].canonical, found[-1].targets))
     return tuple(found)
 
 
@@ -203,7 +206,12 @@ def _encoder(tokenizer: PreTrainedTokenizerBase | Encoder) -> Encoder:
 
 
 def _wording(
-    encoder: Encoder, fact: Fact, prompt: Prompt, stop: str | None, longest: int
+    encoder: Encoder,
+    fact: Fact,
+    prompt: Prompt,
+    stop: str | None,
+    longest: int,
+    canonical: Sequence[int],
 ) -> Wording:
     before, start = prompt_ids(encoder, prompt)
     if len(before) == start:
@@ -220,6 +228,7 @@ def _wording(
             (prompt, fact.answer),
             f"it takes {length} tokens, and the model's context window has {longest}.",
         )
+    addressed = (before[start:] + answer_ids + stop_ids)[:-1]
     return Wording(
         tuple(before),
         start,
@@ -227,12 +236,8 @@ def _wording(
         tuple(stop_ids),
         not isinstance(prompt, str),
         _before_last_message(encoder, prompt, text, before),
+        tuple([canonical[i] for i in addressed]),
     )
-
-
-def _spelling(line: Wording, canonical: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return what two wordings of one fact must differ in to need addresses of their own."""
-    return tuple(canonical[i] for i in line.addressed_ids), line.targets
 
 
 def is_wide(character: str) -> bool:

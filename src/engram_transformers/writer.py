@@ -86,7 +86,6 @@ class Writer:
         self.replaced: dict[int, list[Item]] = {}
         self.outcomes: dict[int, Outcome] = {}
         self.steps = 0
-        self._tries = 0
         self._written: dict[int, Item] = {}
 
     def begin(self, facts: Sequence[Fact]) -> None:
@@ -143,15 +142,19 @@ class Writer:
             evaluation_seconds: Spent on asking them.
         """
         kept = self._kept_beside(())
-        if self._tries == 1 and not self.waiting:
-            plan, rows = self.attempt.plan, self.attempt.table.rows
-        else:
-            plan = make_plan(self.attachment, kept, self.values.shape[0])
+        if self.waiting:
+            plan, planned = make_plan(self.attachment, kept, self.values.shape[0]), kept
             rows = plan.compact_rows(self.values)
-        entries = tuple(
-            dataclasses.replace(item.entry, orders=_orders_with_rows(orders, ids))
-            for item, orders, ids in zip(kept, plan.orders, plan.row_ids, strict=True)
-        )
+        else:
+            # The last try had everything, and that is what was asked.
+            plan, rows = self.attempt.plan, self.attempt.table.rows
+            tried = [self._written[id(item)] for item in self._trying]
+            planned = [*self.attempt.others, *tried]
+        orders = {
+            id(item): _orders_with_rows(orders, ids)
+            for item, orders, ids in zip(planned, plan.orders, plan.row_ids, strict=True)
+        }
+        entries = tuple(dataclasses.replace(item.entry, orders=orders[id(item)]) for item in kept)
         reasons = {id(item): self.outcomes[id(item)].reason for item in self.pending}
         written = [item for item in self.pending if reasons[id(item)] is None]
         failed = [item for item in self.pending if reasons[id(item)] is not None]
@@ -172,7 +175,6 @@ class Writer:
             items: The facts, as they are to be tried.
             trying: The same as they are in `waiting`; None for all of it.
         """
-        self._tries += 1
         self._trying = self.waiting if trying is None else trying
         others = self._kept_beside(self._trying)
         self.attempt = Attempt(self.table, others, items, self.values, self.options)
@@ -241,10 +243,10 @@ class Writer:
     def _wordings(self, fact: Fact, stop: str | None) -> tuple[Wording, ...]:
         return wordings(self.encoder, fact, stop, self.longest, self.attachment.canonical_list)
 
-    def _keys(self, lines: Sequence[Wording]) -> set[_Key]:
+    @staticmethod
+    def _keys(lines: Sequence[Wording]) -> set[_Key]:
         """Return the triggers of a fact, in canonical ids."""
-        canonical = self.attachment.canonical_list
-        return {tuple(canonical[i] for i in line.prompt_ids[line.start :]) for line in lines}
+        return {line.canonical[: line.trigger_length] for line in lines}
 
     def _history(self, old: Entry, fact: Fact) -> list[Superseded]:
         history = list(old.history)
