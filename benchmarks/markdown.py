@@ -8,9 +8,13 @@ from typing import Any
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Return a table and an empty line."""
+    """Return a table and an empty line. All rows must have as many cells as the header."""
     lines = [line(header), "|" + "---|" * len(header)]
-    return [*lines, *map(line, rows), ""]
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"{len(row)} cells under {len(header)} headings: {row}")
+        lines.append(line(row))
+    return [*lines, ""]
 
 
 def line(cells: Sequence[object]) -> str:

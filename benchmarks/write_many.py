@@ -166,14 +166,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
         for run in runs
         for point in run["points"]
     ]
-    header = (
-        "",
-        "users × facts",
-        "answered whole",
-        "facts/s, first call",
-        "facts/s",
-        "with asking",
-    )
+    header = ("", "users × facts", "answered whole", "facts/s, first call", "facts/s")
     more = ("with asking", "one user at a time, with asking", "bytes per user")
     found += markdown.table((*header, *more), rows)
     return found
