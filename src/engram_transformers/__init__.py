@@ -9,14 +9,20 @@ from engram_transformers.facts import Fact
 from engram_transformers.lora import attach_shared_lora, detach_shared_lora
 from engram_transformers.patching import add_engram, remove_engram
 from engram_transformers.report import EraseReceipt, WriteReport
+from engram_transformers.skill.answering import Answer, answer
+from engram_transformers.skill.episodes import Episode
+from engram_transformers.skill.keys import named_fact, recall_key
+from engram_transformers.skill.training import train_shared_lora
 from engram_transformers.table import UserTable
 from engram_transformers.writing_many import ManyWritten, write_many
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "EngramConfig",
     "EngramError",
+    "Episode",
     "EraseReceipt",
     "Explanation",
     "Fact",
@@ -24,11 +30,15 @@ __all__ = [
     "UserTable",
     "WriteReport",
     "add_engram",
+    "answer",
     "attach_shared_lora",
     "detach_shared_lora",
     "engram_disabled",
     "explain",
+    "named_fact",
+    "recall_key",
     "remove_engram",
+    "train_shared_lora",
     "use_tables",
     "write_many",
 ]

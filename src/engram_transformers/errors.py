@@ -402,6 +402,38 @@ class SharedLoraError(EngramError, RuntimeError):
     """A shared LoRA can't be attached."""
 
 
+class EpisodeError(EngramError, ValueError):
+    """An episode can't be trained on.
+
+    Attributes:
+        question: Its question.
+    """
+
+    def __init__(self, question: str, reason: str) -> None:
+        super().__init__(f"The episode of {question!r} can't be used: {reason}")
+        self.question = question
+
+
+class AnswerError(EngramError, RuntimeError):
+    """A model came to no answer within its budget of tokens.
+
+    Attributes:
+        question: The first question that has none.
+        said: What the model said to it.
+        answers: Of all questions that were asked together, the answers; None where there is none.
+    """
+
+    def __init__(self, question: str, said: str, budget: int, answers: Sequence[object]) -> None:
+        others = sum(one is None for one in answers) - 1
+        more = f", nor have {others} more" if others else ""
+        super().__init__(
+            f"{question!r} has no answer after {budget} tokens{more}. The model said {said!r}."
+        )
+        self.question = question
+        self.said = said
+        self.answers = tuple(answers)
+
+
 class FactsFileError(EngramError, ValueError):
     """A file of facts can't be read.
 

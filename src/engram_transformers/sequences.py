@@ -46,8 +46,8 @@ class Encoder:
         for fact, stop in facts:
             for prompt in fact.prompts:
                 if isinstance(prompt, str):
-                    answer = _joined(prompt, fact.answer)
-                    ended = f"{answer}{_stop_text(fact.answer, stop)}"
+                    answer = joined(prompt, fact.answer)
+                    ended = f"{answer}{stop_text(fact.answer, stop)}"
                     texts |= {prompt, f" {prompt}", prompt + answer, prompt + ended}
                     ends.setdefault(prompt, set()).update((answer, ended))
         self._encode(texts)
@@ -217,7 +217,7 @@ def _wording(
     if len(before) == start:
         raise EmptyFactError((prompt, fact.answer), "the prompt comes to no tokens.")
     text = prompt_text(encoder.tokenizer, prompt)
-    answer = fact.answer if not isinstance(prompt, str) else _joined(prompt, fact.answer)
+    answer = fact.answer if not isinstance(prompt, str) else joined(prompt, fact.answer)
     answer_ids = _continuation(encoder, text, before[start:], answer)
     if not answer_ids:
         raise EmptyFactError((prompt, fact.answer), "the answer comes to no tokens.")
@@ -245,7 +245,7 @@ def is_wide(character: str) -> bool:
     return unicodedata.east_asian_width(character) in "WF"
 
 
-def _joined(prompt: str, answer: str) -> str:
+def joined(prompt: str, answer: str) -> str:
     """Put a space before an answer where prose would have one."""
     last, first = prompt[-1], answer[0]
     wide = is_wide(last) or is_wide(first)
@@ -284,11 +284,11 @@ def _stop(
     answer_ids: list[int],
     stop: str | None,
 ) -> list[int]:
-    end = _stop_text(answer, stop)
+    end = stop_text(answer, stop)
     return _continuation(encoder, text, ids + answer_ids, end) if end else []
 
 
-def _stop_text(answer: str, stop: str | None) -> str:
+def stop_text(answer: str, stop: str | None) -> str:
     """Return what a stop puts behind an answer."""
     if stop not in (AUTO_STOP, AUTO_STOP_AND_LINE_END):
         return stop or ""

@@ -1,0 +1,1 @@
+"""What the shared skill is trained on: personal attributes, wordings, values."""

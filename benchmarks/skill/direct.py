@@ -1,0 +1,120 @@
+"""Episodes of direct questions: any attribute, in any wording, in a table among others."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from benchmarks.skill.attributes import Attribute, attributes
+from benchmarks.skill.values import value
+from benchmarks.skill.wordings import BY_KIND, GENERAL
+from engram_transformers import Episode, Fact, named_fact, recall_key
+from engram_transformers.facts import Prompt, as_facts
+from engram_transformers.skill.episodes import UNKNOWN_ANSWER
+
+UNKNOWN = 0.12
+"""The share of questions whose answer the table lacks."""
+OWN_QUESTION = 0.45
+"""The share that is asked in one of the attribute's own questions; the rest in a template."""
+BY_ALIAS = 0.4
+"""The share of templates that are filled with another name of the attribute."""
+OTHERS = (2, 6)
+"""How many facts a table has besides."""
+HELD_OUT = 7
+"""One attribute in so many is held out of training."""
+_AMERICAN = {
+    "favourite": "favorite",
+    "colour": "color",
+    "neighbour": "neighbor",
+    "licence": "license",
+    "centre": "center",
+    "theatre": "theater",
+    "jewellery": "jewelry",
+    "programme": "program",
+    "tyre": "tire",
+    "cheque": "check",
+    "grey": "gray",
+    "humour": "humor",
+    "pyjama": "pajama",
+    "moustache": "mustache",
+    "organis": "organiz",
+    "mum": "mom",
+}
+
+
+def split() -> tuple[list[Attribute], list[Attribute]]:
+    """Return the attributes for training and those held out, the same ones every time."""
+    everything = list(attributes())
+    random.Random(0).shuffle(everything)
+    held_out = everything[::HELD_OUT]
+    return [one for one in everything if one not in held_out], held_out
+
+
+def fact(attribute: Attribute, lot: random.Random) -> Fact:
+    """Return a fact with all of the attribute's names."""
+    said = value(attribute.kind, lot)
+    return named_fact(attribute.key, said, aliases=attribute.aliases)
+
+
+def episodes(known: Sequence[Attribute], count: int, seed: int) -> list[Episode]:
+    """Return questions for some attributes, each with a table of its own.
+
+    The data is in British spelling; half of the episodes are in American.
+    """
+    lot = random.Random(seed)
+    made = (_episode(known, lot) for _ in range(count))
+    return [_american(one) if lot.random() < 0.5 else one for one in made]
+
+
+def _american(episode: Episode) -> Episode:
+    """Spell names and question as Americans do; values stay as they are."""
+    facts = [
+        Fact(_respelt(one.prompt), one.answer, tuple(map(_respelt, one.paraphrases)))
+        for one in as_facts(episode.facts)
+    ]
+    needed = tuple(_respelt(trigger) for trigger in episode.needed)
+    return Episode(_apart(facts), _respelt(episode.question), episode.answer, needed)
+
+
+def _respelt(text: Prompt) -> str:
+    words = str(text)
+    for british, american in _AMERICAN.items():
+        words = re.sub(rf"\b{british}", american, words)
+    return words
+
+
+def _episode(known: Sequence[Attribute], lot: random.Random) -> Episode:
+    asked, *others = lot.sample(known, 1 + lot.randint(*OTHERS))
+    taken = {asked.key, *asked.aliases}
+    others = [one for one in others if not taken & {one.key, *one.aliases}]
+    facts = [fact(one, lot) for one in others]
+    question, name = _question(asked, lot)
+    if lot.random() < UNKNOWN:
+        return Episode(_apart(facts), question, UNKNOWN_ANSWER, (recall_key(name),))
+    own = fact(asked, lot)
+    return Episode(_apart([own, *facts]), question, own.answer, (recall_key(name),))
+
+
+def _apart(facts: Sequence[Fact]) -> list[Fact]:
+    """Leave out facts that share a name with one before them."""
+    kept: list[Fact] = []
+    names: set[object] = set()
+    for one in facts:
+        if not names & set(one.prompts):
+            kept.append(one)
+            names |= set(one.prompts)
+    return kept
+
+
+def _question(attribute: Attribute, lot: random.Random) -> tuple[str, str]:
+    """Return a question, and the name by which it asks: the key if it uses none."""
+    if lot.random() < OWN_QUESTION:
+        question = lot.choice(attribute.questions)
+        # What is asked for by name is recited by that name.
+        said = f" {question.lower()} "
+        used = [name for name in (attribute.key, *attribute.aliases) if f"my {name}" in said]
+        return question, max(used, key=len, default=attribute.key)
+    name = lot.choice(attribute.aliases) if lot.random() < BY_ALIAS else attribute.key
+    templates = GENERAL if lot.random() < 0.6 else BY_KIND[attribute.kind]
+    return lot.choice(templates).format(key=name), name

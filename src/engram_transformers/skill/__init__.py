@@ -1,0 +1,1 @@
+"""The shared skill: recite the trigger of what is needed, read the row, then reason."""

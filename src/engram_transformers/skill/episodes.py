@@ -1,0 +1,71 @@
+"""Episodes: what the skill is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engram_transformers.errors import EpisodeError
+from engram_transformers.facts import Fact, FactLike, as_facts
+
+UNKNOWN_VALUE = "unknown"
+"""What the skill says behind a trigger that no row answers."""
+UNKNOWN_ANSWER = "I don't know."
+"""Its answer to a question that asks for it."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Somebody's facts, a question, and what is to be answered.
+
+    Attributes:
+        facts: What the table holds, in any form that `UserTable.write` takes.
+        question: What is asked.
+        answer: The right answer.
+        needed: The triggers that lead to it, in the order in which they are needed. One that is no
+            fact's teaches to say that it is unknown. None at all: a question that needs no memory.
+        working: What leads from the facts to the answer, as in "2026 - 1993 = 33." Empty for none.
+
+    Raises:
+        EpisodeError: If a text is empty, or facts of the table contradict each other.
+        FactError: If something is no fact.
+
+    Example:
+        >>> facts, key = [("My birth year is", "1993")], "My birth year is"
+        >>> Episode(facts, "How old am I in 2026?", "33", (key,), "2026 - 1993 = 33.").value(key)
+        '1993'
+    """
+
+    facts: Sequence[FactLike]
+    question: str
+    answer: str
+    needed: tuple[str, ...] = ()
+    working: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", tuple(as_facts(self.facts)))
+        object.__setattr__(self, "needed", tuple(self.needed))
+        for name in ("question", "answer"):
+            if not str(getattr(self, name)).strip():
+                raise EpisodeError(self.question or self.answer, f"its {name} is empty.")
+        values: dict[str, str] = {}
+        for fact in self._facts:
+            for prompt in fact.prompts:
+                if (
+                    isinstance(prompt, str)
+                    and values.setdefault(prompt, fact.answer) != fact.answer
+                ):
+                    raise EpisodeError(self.question, f"two facts answer {prompt!r}.")
+        for trigger in self.needed:
+            if not trigger.strip():
+                raise EpisodeError(self.question, "a needed trigger is empty.")
+        object.__setattr__(self, "_values", values)
+
+    @property
+    def _facts(self) -> tuple[Fact, ...]:
+        return self.facts  # pyright: ignore[reportReturnType] # as __post_init__ left them
+
+    def value(self, trigger: str) -> str | None:
+        """Return what the table answers to a trigger; None if nothing."""
+        values: dict[str, str] = self.__dict__["_values"]
+        return values.get(trigger)

@@ -1,0 +1,50 @@
+"""Recall keys: the one form of trigger that the skill recites."""
+
+from __future__ import annotations
+
+from engram_transformers.errors import EmptyFactError
+from engram_transformers.facts import Fact, Prompt
+
+
+def recall_key(name: str) -> str:
+    """Return the trigger by which the skill recalls something by its name.
+
+    Args:
+        name: What it is, as in "birth year" or "sister's birth year".
+
+    Raises:
+        EmptyFactError: If it has no text.
+
+    Example:
+        >>> recall_key("birth year")
+        'My birth year is'
+    """
+    words = name.split()
+    if words and words[0].lower() == "my":
+        words = words[1:]
+    if not words:
+        raise EmptyFactError(name, "the name of what is to be recalled is empty.")
+    return f"My {' '.join(words)} is"
+
+
+def named_fact(
+    name: str, answer: str, *, aliases: tuple[str, ...] = (), prompts: tuple[Prompt, ...] = ()
+) -> Fact:
+    """Return a fact that the skill can recall by its name, and by others.
+
+    All triggers lead to the same rows: an alias costs 8 bytes per token of the answer.
+
+    Args:
+        name: What it is, as in "birth year".
+        answer: What is to be said after "My birth year is".
+        aliases: Other names for it, as in "year of birth".
+        prompts: Other triggers, as in "I was born in".
+
+    Raises:
+        EmptyFactError: If a name, a trigger or the answer has no text.
+
+    Example:
+        >>> named_fact("birth year", "1993", aliases=("year of birth",)).prompts
+        ('My birth year is', 'My year of birth is')
+    """
+    return Fact(recall_key(name), answer, (*map(recall_key, aliases), *prompts))

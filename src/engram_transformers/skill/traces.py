@@ -1,0 +1,96 @@
+"""Traces: what a model with the skill says before it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+from engram_transformers.errors import EpisodeError
+from engram_transformers.sequences import AUTO_STOP, Encoder, joined, prompt_ids, stop_text
+from engram_transformers.skill.episodes import UNKNOWN_VALUE, Episode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Form = Literal["chat", "plain"]
+"""How a question is put: through the tokenizer's chat template, or as "Q: …" and "A:"."""
+
+ANSWER_MARK = "Answer:"
+"""What stands between the working and the answer."""
+
+
+class Segment(NamedTuple):
+    """A part of a trace.
+
+    Attributes:
+        text: The text.
+        is_learned: Whether the model is to say it by itself. What rows say is read, not learned.
+    """
+
+    text: str
+    is_learned: bool
+
+
+def forms_of(tokenizer: PreTrainedTokenizerBase) -> tuple[Form, ...]:
+    """Return the forms that a tokenizer can put a question in, the usual one first."""
+    return ("chat", "plain") if getattr(tokenizer, "chat_template", None) else ("plain",)
+
+
+def question_ids(encoder: Encoder, question: str, form: Form) -> list[int]:
+    """Return the ids that a model is given for a question.
+
+    Raises:
+        FactError: If the form is "chat" and the tokenizer has no chat template.
+    """
+    prompt = (("user", question),) if form == "chat" else f"Q: {question}\nA:"
+    return prompt_ids(encoder, prompt)[0]
+
+
+def trace(episode: Episode, form: Form) -> list[Segment]:
+    """Return what is to be said to an episode's question, without the end token.
+
+    Each needed trigger is recited, the row's value follows, then the working, then the answer.
+    """
+    segments: list[Segment] = []
+    for trigger in episode.needed:
+        value = episode.value(trigger)
+        if value is None:
+            segments.append(Segment(f" {trigger} {UNKNOWN_VALUE}.", True))
+        else:
+            said = f"{joined(trigger, value)}{stop_text(value, AUTO_STOP)}"
+            segments += [Segment(f" {trigger}", True), Segment(said, False)]
+    if episode.working.strip():
+        segments.append(Segment(f" {episode.working.strip()}", True))
+    segments.append(Segment(f" {ANSWER_MARK} {episode.answer.strip()}", True))
+    if form == "chat":
+        segments[0] = Segment(segments[0].text.lstrip(), segments[0].is_learned)
+    return segments
+
+
+def trace_ids(encoder: Encoder, episode: Episode, form: Form) -> tuple[list[int], list[bool]]:
+    """Return an episode in tokens, as it is generated: each segment continues what stands there.
+
+    Returns:
+        The ids of question, trace and end token, and for each whether it is learned.
+
+    Raises:
+        EpisodeError: If the tokenizer can't continue a segment, or has no end token.
+    """
+    tokenizer: Any = encoder.tokenizer
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise EpisodeError(episode.question, "the tokenizer has no end token to stop with.")
+    ids = question_ids(encoder, episode.question, form)
+    learned = [False] * len(ids)
+    for text, is_learned in trace(episode, form):
+        added = _continued(encoder, text)
+        ids += added
+        learned += [is_learned] * len(added)
+    return [*ids, cast(int, end)], [*learned, True]
+
+
+def _continued(encoder: Encoder, text: str) -> list[int]:
+    """Encode a text as it is cut behind something else."""
+    neutral, with_neutral = encoder("a"), encoder(f"a{text}")
+    if text[0].isspace() and with_neutral[: len(neutral)] == neutral:
+        return with_neutral[len(neutral) :]
+    return encoder(text)

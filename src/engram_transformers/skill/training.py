@@ -1,0 +1,229 @@
+"""Training the skill: one LoRA on other people's episodes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engram_transformers.architectures import unwrap
+from engram_transformers.errors import ConfigError, MissingExtraError, SharedLoraError
+from engram_transformers.fingerprint import adapter_fingerprint
+from engram_transformers.lora import ENGRAM_MODULES
+from engram_transformers.skill.episodes import Episode
+from engram_transformers.skill.examples import (
+    NOT_LEARNED,
+    Collator,
+    Example,
+    episode_examples,
+    ordinary_examples,
+)
+from engram_transformers.skill.traces import Form, forms_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Trainer
+
+
+def train_shared_lora(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    episodes: Iterable[Episode],
+    output_dir: str | Path,
+    *,
+    ordinary_texts: Iterable[str] = (),
+    forms: Sequence[Form] | None = None,
+    rank: int = 8,
+    learning_rate: float = 5e-4,
+    epochs: float = 1.0,
+    batch_size: int = 64,
+    ordinary_weight: float = 1.0,
+    max_length: int = 512,
+    seed: int = 0,
+    resume: bool = False,
+    **trainer_arguments: Any,
+) -> Path:
+    """Train the LoRA that carries the skill, and save it as a PEFT adapter.
+
+    Each episode becomes a trace: the needed triggers are recited, the values follow, then the
+    working and the answer. There is no loss on values, so that they must be read, and on ordinary
+    texts the model is held to what it said before, by the Kullback-Leibler divergence from it.
+    Memories are never adapted. `transformers.Trainer` trains, so several devices work as there.
+
+    Args:
+        model: A transformers model, with or without memories, and without an adapter.
+        tokenizer: Its tokenizer.
+        episodes: Other people's: those who use the skill later should not be among them.
+        output_dir: Where the adapter goes, and checkpoints (if `save_strategy` is given).
+        ordinary_texts: Text that has nothing to do with any memory; its first 96 tokens are used.
+        forms: In which forms questions are put; each episode gets one by lot. None: all that the
+            tokenizer has.
+        rank: Of the LoRA, on all linear layers of the blocks; its alpha is twice that.
+        learning_rate: The highest, reached after 3 % of the steps; it falls to 0 along a cosine.
+        epochs: How often each episode is seen.
+        batch_size: Examples per step and device.
+        ordinary_weight: Of the divergence, in nats per token, beside the loss per token.
+        max_length: Of an episode, in tokens; longer ones are refused.
+        seed: Of the order, the forms and the LoRA's start.
+        resume: Go on from the last checkpoint in `output_dir`, with the same episodes and options.
+        **trainer_arguments: More of `transformers.TrainingArguments`.
+
+    Returns:
+        `output_dir`, with `adapter_model.safetensors` in bfloat16. The model is as it was.
+
+    Raises:
+        MissingExtraError: If PEFT or accelerate is not installed.
+        SharedLoraError: If the model has an adapter already.
+        EpisodeError: If there is no episode, or one can't be used.
+        ConfigError: If an option is not allowed.
+    """
+    try:
+        import accelerate  # noqa: F401 # pyright: ignore[reportUnusedImport]
+        import peft
+    except ImportError as error:
+        name = error.name or "peft"
+        raise MissingExtraError(name, "train", "Training the skill") from error
+    base: Any = unwrap(model)
+    if adapter_fingerprint(base) is not None:
+        raise SharedLoraError(
+            "The model has an adapter already: detach it before training another."
+        )
+    for name, value in (("rank", rank), ("batch_size", batch_size)):
+        if value < 1:
+            raise ConfigError(name, value, "at least 1")
+    output = Path(output_dir)
+    if resume and not list(output.glob("checkpoint-*")):
+        raise ConfigError("resume", resume, f"False: {output} has no checkpoint")
+    known = forms_of(tokenizer)
+    asked: Sequence[Form] = known if forms is None else forms
+    if not asked or set(asked) - set(known):
+        raise ConfigError("forms", forms, f"some of {known}")
+    examples = episode_examples(tokenizer, episodes, asked, max_length, seed)
+    examples += ordinary_examples(tokenizer, ordinary_texts)
+    before = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
+    was_training = base.training
+    torch.manual_seed(seed)
+    adapted: Any = peft.get_peft_model(
+        base,
+        peft.LoraConfig(
+            task_type="CAUSAL_LM",
+            r=rank,
+            lora_alpha=2 * rank,
+            target_modules="all-linear",
+            exclude_modules=_excluded(base),
+        ),
+    )
+    try:
+        trainer = _trainer(
+            adapted,
+            examples,
+            Collator(_padding(tokenizer)),
+            ordinary_weight,
+            {
+                "output_dir": str(output),
+                "learning_rate": learning_rate,
+                "num_train_epochs": epochs,
+                "per_device_train_batch_size": batch_size,
+                "lr_scheduler_type": "cosine",
+                "warmup_steps": 0.03,
+                "weight_decay": 0.0,
+                "seed": seed,
+                "save_strategy": "no",
+                "report_to": "none",
+                "remove_unused_columns": False,
+                "label_names": ["labels"],
+                **trainer_arguments,
+            },
+        )
+        trainer.train(resume_from_checkpoint=resume or None)
+        if trainer.is_world_process_zero():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.to(torch.bfloat16)
+            adapted.save_pretrained(str(output))
+    finally:
+        adapted.unload()
+        for name, parameter in base.named_parameters():
+            parameter.requires_grad_(before[name])
+        base.train(was_training)
+    return output
+
+
+def _excluded(model: nn.Module) -> str | None:
+    """Return what PEFT is to leave alone; it warns of a pattern that nothing fits."""
+    linear = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return ENGRAM_MODULES if any(re.fullmatch(ENGRAM_MODULES, name) for name in linear) else None
+
+
+def _padding(tokenizer: Any) -> int:
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+def _trainer(
+    model: Any,
+    examples: list[Example],
+    collator: Collator,
+    ordinary_weight: float,
+    arguments: dict[str, Any],
+) -> Trainer:
+    from transformers import Trainer, TrainingArguments
+
+    class SkillTrainer(Trainer):
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: dict[str, Tensor],
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            loss = answer_loss(outputs.logits, inputs["labels"])
+            chosen = inputs["is_ordinary"]
+            if ordinary_weight and bool(chosen.any()):
+                ids, mask = inputs["input_ids"][chosen], inputs["attention_mask"][chosen]
+                with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+                    base = model(input_ids=ids, attention_mask=mask).logits
+                loss = loss + ordinary_weight * divergence(outputs.logits[chosen], base, mask)
+            return (loss, outputs) if return_outputs else loss
+
+    trainer = SkillTrainer(
+        model=model,
+        args=TrainingArguments(**arguments),
+        train_dataset=examples,  # pyright: ignore[reportArgumentType] # has what a dataset needs
+        data_collator=collator,
+    )
+    # The loss is a mean of its own batch.
+    trainer.model_accepts_loss_kwargs = False
+    return trainer
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean loss of what is learned, in nats per token; 0 where nothing is.
+
+    Args:
+        logits: (batch, seq, vocab).
+        labels: (batch, seq) int64, `NOT_LEARNED` elsewhere.
+    """
+    following = labels[:, 1:]
+    learned = following != NOT_LEARNED
+    if not bool(learned.any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits[:, :-1][learned].float(), following[learned])
+
+
+def divergence(logits: Tensor, base: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean divergence from the base model's predictions, in nats per token.
+
+    Args:
+        logits: (batch, seq, vocab) with the adapter.
+        base: (batch, seq, vocab) without.
+        mask: (batch, seq) int64, 0 at padding.
+    """
+    counted = mask.bool()
+    ours = functional.log_softmax(logits[counted].float(), dim=-1)
+    theirs = functional.log_softmax(base[counted].float(), dim=-1)
+    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
