@@ -152,7 +152,7 @@ def plot(runs: list[dict[str, Any]]) -> Any:
     for run in runs:
         for source in filter(_has_points, run["sources"]):
             counts = [one["facts"] for one in source["points"]]
-            label = f"{source['name']}, {markdown.model(run)}, {run['environment']['device']}"
+            label = f"{source['name']}, {markdown.where(run)}"
             (line,) = above.plot(counts, _shares(source, "whole"), marker="o", label=label)
             above.plot(counts, _shares(source, "first"), ":", color=line.get_color())
             taken = [one["seconds"] for one in source["points"]]

@@ -25,6 +25,7 @@ from engram_transformers.errors import (
     ConfigError,
     EmptyFactError,
     EpisodeError,
+    NotPatchedError,
     SharedLoraError,
     TableMismatchError,
 )
@@ -271,6 +272,14 @@ def test_a_table_that_was_written_without_the_skill_is_refused(adapter):
     again = UserTable(model, "somebody")
     again.write(table.facts)
     assert answer(model, tokenizer, "What is the name of the dog?", again, form="plain").recited
+
+
+def test_a_model_without_a_skill_is_refused(tiny_llama, tiny_tokenizer):
+    with pytest.raises(NotPatchedError):
+        answer(tiny_llama, tiny_tokenizer, "What is the river?")
+    add_engram(tiny_llama, tiny_tokenizer)
+    with pytest.raises(SharedLoraError, match="no skill"):
+        answer(tiny_llama, tiny_tokenizer, "What is the river?")
 
 
 def test_bad_questions_are_refused(skilled):

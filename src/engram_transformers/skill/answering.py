@@ -12,7 +12,12 @@ from torch import nn
 from engram_transformers.active import TablesOfSample, use_tables
 from engram_transformers.attachment import require_attachment
 from engram_transformers.binding import Binding
-from engram_transformers.errors import AnswerError, ConfigError, TableMismatchError
+from engram_transformers.errors import (
+    AnswerError,
+    ConfigError,
+    SharedLoraError,
+    TableMismatchError,
+)
 from engram_transformers.evaluation import left_padded
 from engram_transformers.sequences import Encoder
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER
@@ -103,6 +108,7 @@ def answer(
 
     Raises:
         NotPatchedError: If the model has no memories.
+        SharedLoraError: If no shared LoRA is attached.
         TableMismatchError: If a table was written without this adapter, or belongs to another
             model.
         AnswerError: If the model comes to no end within `max_new_tokens`, as when it repeats
@@ -152,11 +158,13 @@ def answer(
 
 
 def _require_written_with_the_skill(model: nn.Module, entries: Iterable[TablesOfSample]) -> None:
-    """Raise if the rows of a table were found without the adapter that is attached now."""
+    """Raise if no adapter is attached, or the rows of a table were found without one."""
     lora = Binding.of(require_attachment(model)).lora
+    if lora is None:
+        raise SharedLoraError("No shared LoRA is attached, so there is no skill to answer with.")
     for entry in entries:
         for table in (entry,) if isinstance(entry, UserTable) else entry or ():
-            if lora is not None and table.has_rows and table.binding.lora is None:
+            if table.has_rows and table.binding.lora is None:
                 owner = table.owner
                 differences = [f"it was written without a LoRA, attached is {lora}"]
                 advice = f"Write its facts again: UserTable(model, {owner!r}).write(table.facts)."
