@@ -496,3 +496,38 @@ def test_whole_triggers_do_neither(patched):
     stacked, erased = stacked_and_erased(*patched, "full")
     assert stacked.startswith(" cardamom.")
     assert erased == say(*patched, None, FACTS[0][0])
+
+
+def test_an_old_fact_that_a_new_address_lies_in_is_asked_again(patched, monkeypatch):
+    model, tokenizer = patched
+    table = UserTable(model, "somebody")
+    table.write([("My old town near the river is", "7"), ("The library opens at", "9")])
+    asked: list[tuple[int, ...]] = []
+    spoilt = False
+
+    def ask(model, tables, questions, on_batch=None):
+        said = real(model, tables, questions, on_batch)
+        asked.extend(question.targets for question in questions)
+        if spoilt:  # as if the new row changed what the old fact says
+            old = {entry.targets for entry in old_wordings}
+            said = [
+                one._replace(tokens=(5,)) if question.targets in old else one
+                for one, question in zip(said, questions, strict=True)
+            ]
+        return said
+
+    real = writing.ask
+    monkeypatch.setattr(writing, "ask", ask)
+    canonical = require_attachment(model).canonical_list
+    old_wordings, other = (
+        wordings(tokenizer, entry.fact, entry.stop, 1000, canonical) for entry in table.entries
+    )
+    report = table.write(("My old town", "is small"))
+    assert report.recalled == 1.0
+    assert {line.targets for line in old_wordings} <= set(asked)
+    assert not {line.targets for line in other} & set(asked)
+    table.erase("My old town")
+    before, spoilt = table.rows, True
+    report = table.write(("My old town", "is small"))
+    assert "would change the answer to 'My old town near the river is'" in report.failed[0].reason
+    assert torch.equal(table.rows.addresses, before.addresses)
