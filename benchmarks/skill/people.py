@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import random
 
-WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-FIRST = """
-Ada Aki Alma Amir Ana Anton Avery Bela Boris Bruno Carla Casey Chidi Clara Dana Dario Dina
-Drew Elena Elif Emery Enzo Esra Farid Finley Flora Freya Gita Goran Hana Harper Hugo Ida Igor Ines
-Ivo Jamal Jana Jordan Jude Kai Kira Lars Lea Lena Leo Lila Logan Luca Maia Malik Marta Maya Mila
-Milo Morgan Nadia Nils Noa Nora Olga Omar Oscar Parker Pavel Petra Priya Quinn Rafa Reese Remy Riley
-Rosa Rowan Ruth Sage Sam Sana Sven Skyler Taro Taylor Tess Toby Uma Vera Viktor Wren Yara Yusuf Zara
-Zoe""".split()
-LAST = """
-Abebe Adler Ahmed Bauer Becker Bianchi Borg Castro Chen Costa Dubois Eriksen Fischer Flores
-Garcia Gupta Haddad Hansen Horvat Ito Ivanov Jensen Kaya Keller Khan Kim Kovacs Kumar Lang Larsen
-Lopez Maier Mbeki Mendes Moreau Nagy Nguyen Novak Okafor Olsen Patel Petrov Popov Ramos Rossi Sato
-Schmidt Silva Singh Suzuki Tanaka Torres Vargas Weber Wong Yilmaz Zhang""".split()
+from benchmarks.skill.values import DAYS, FIRST, LAST
+
 CITIES = """
 Lisbon Ghent Oslo Turin Leeds Boston Denver Austin Seattle Chicago Portland Raleigh Nairobi
 Osaka Lima Quito Perth Dublin Malmo Krakow Tampa Omaha Reno Tucson Boise Memphis Detroit""".split()
@@ -125,5 +114,5 @@ def _days(lot: random.Random, count: int) -> list[str]:
     """Return some days: for work and the like, mostly in a row."""
     if count > 3 or lot.random() < 0.3:
         start = lot.choice((0, 0, 0, 1, 2))
-        return [WEEK[day] for day in range(start, min(start + count, 7))]
-    return [WEEK[day] for day in sorted(lot.sample(range(7), count))]
+        return [DAYS[day] for day in range(start, min(start + count, 7))]
+    return [DAYS[day] for day in sorted(lot.sample(range(7), count))]

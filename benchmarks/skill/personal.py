@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.skill import people
+from benchmarks.skill.values import DAYS
 from engram_transformers import Episode, Fact, named_fact, recall_key
 
 NOW = 2026
@@ -174,7 +175,7 @@ def _days(values: Values, lot: random.Random) -> Iterator[Indirect]:
         yield Indirect("DAY_SET", f"Do I work on {day}s?", answer, ("workdays",), working)
     activity, days = values["activity"], values["activity_days"].split(", ")
     both = ("activity", "activity_days")
-    off = lot.choice([day for day in people.WEEK if day not in days])
+    off = lot.choice([day for day in DAYS if day not in days])
     for day in (off, lot.choice(days)):
         working, answer = _among(day, days)
         yield Indirect("DAY_SET", f"Do I have {activity} on {day}?", answer, both, working)

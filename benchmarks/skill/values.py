@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-_FIRST = (
+FIRST = (
     "Amara Anton Aylin Beatriz Callum Chidi Daria Dimitri Ebba Efua Farid Fiona Giulia Hiroshi"
     " Hassan Imogen Ingrid Jamal Jiho Kateryna Kwame Leila Lucía Mateo Mei Milan Minh Nadia Niamh"
     " Olu Oscar Padma Paolo Priya Rafael Rania Rhys Rosalind Sana Santiago Sibusiso Sofia Soren"
     " Sunita Tariq Teresa Thandi Tomoko Viktor Wei Yusuf Zeynep Abigail Bogdan Carmen Desmond"
     " Emilia Francis Gwendolyn Henrik"
 ).split()
-_LAST = (
+LAST = (
     "Abbott Achebe Aguilar Andersen Banerjee Barzani Bellini Brandt Castellano Chen Dlamini Dogan"
     " Eriksson Farouk Fitzgerald Fujita Gallagher Haddad Hoang Horvath Ibrahim Ivanova Jansen"
     " Kaplan Kariuki Khan Kowalczyk Lindqvist Lopes MacLeod Mahlangu Mendoza Mensah Moreau Nakata"
@@ -112,14 +112,14 @@ _HOW = "boldly early freely gently gladly kindly lightly often quietly slowly".s
 _MONTHS = (
     "January February March April May June July August September October November December"
 ).split()
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _COUNTS = "two three four five six seven eight nine ten eleven twelve eighteen".split()
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
 def _person(rng: random.Random) -> str:
-    first = rng.choice(_FIRST)
-    return first if rng.random() < 0.2 else f"{first} {rng.choice(_LAST)}"
+    first = rng.choice(FIRST)
+    return first if rng.random() < 0.2 else f"{first} {rng.choice(LAST)}"
 
 
 def _place(rng: random.Random) -> str:
@@ -152,7 +152,7 @@ def _duration(rng: random.Random) -> str:
 
 
 def _weekdays(rng: random.Random) -> str:
-    days = [_DAYS[n] for n in sorted(rng.sample(range(7), rng.choice((2, 2, 3))))]
+    days = [DAYS[n] for n in sorted(rng.sample(range(7), rng.choice((2, 2, 3))))]
     return " and ".join([", ".join(days[:-1]), days[-1]])
 
 
@@ -241,7 +241,7 @@ _MAKERS: dict[str, Callable[[random.Random], str]] = {
     "date": _date,
     "time": _time,
     "duration": _duration,
-    "weekday": lambda rng: rng.choice(_DAYS),
+    "weekday": lambda rng: rng.choice(DAYS),
     "weekdays": _weekdays,
     "money": _money,
     "phone": _phone,

@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from engram_transformers.errors import ContradictionError
+from engram_transformers.hashing import SuffixHasher
 
 # Behind the first tokens of an answer, the address always reaches back into the trigger, so that
 # the answer's own words don't fire it elsewhere; this many answer tokens are skipped at most.
 _LONGEST_REACH_BACK = 16
-# Odd, as multipliers modulo 2^64 must be.
-_MULTIPLIER = 0x5851F42D4C957F2D
-_BASE = 0x14057B7EF767814F
-_BASE_INVERSE = pow(_BASE, -1, 1 << 64) - (1 << 64)  # as a signed number
 # Equal suffixes are looked for where so many ids at their ends are equal.
 _LONGEST_TAIL = 3
+_HASHER = SuffixHasher(seed=0)  # to compare suffixes here; addresses have the configuration's
 _NOTHING = -1
 _NO_FACT = torch.iinfo(torch.int64).max
 
@@ -127,8 +125,7 @@ def _within(counts: Tensor) -> Tensor:
 class _Places:
     """All positions of all sequences, one behind another, and hashes of the suffixes there.
 
-    With B odd and P(t) the sum of h(idᵢ) Bⁱ over i < t, the hash of the n ids before t is
-    (P(t) - P(t - n)) / Bᵗ modulo 2^64: the same wherever they stand. All tensors are int64.
+    All tensors are int64.
 
     Attributes:
         starts: (sequences,) where each begins: first the lines, then the guards.
@@ -153,28 +150,15 @@ class _Places:
         facts = torch.tensor([line.fact for line in lines] + never, dtype=torch.int64)
         is_said = self.position >= firsts[self.sequence]
         self.fact = torch.where(is_said, facts[self.sequence], _NOTHING)
-        steps = torch.full((len(ids) + 1,), _BASE, dtype=torch.int64)
-        steps[0] = 1
-        terms = _mixed(ids) * steps.cumprod(0)[:-1]
-        self._sums = torch.cat([torch.zeros(1, dtype=torch.int64), terms.cumsum(0)])
-        steps[1:] = _BASE_INVERSE
-        self._inverses = steps.cumprod(0)
+        self._premixed = _HASHER.premix(ids)
 
     def at(self, place: int) -> tuple[int, int]:
         """Return a place's sequence and the position there."""
         return int(self.sequence[place]), int(self.position[place])
 
-    def keys(self, places: Tensor, orders: Tensor | int) -> Tensor:
+    def keys(self, places: Tensor, orders: Tensor) -> Tensor:
         """Return the hashes of the suffixes of given orders that end at places."""
-        ends = places + 1
-        sums = self._sums[ends] - self._sums[ends - orders]
-        return sums * self._inverses[ends] * (2 * orders + 1)
-
-
-def _mixed(ids: Tensor) -> Tensor:
-    values = (ids + 1) * _MULTIPLIER
-    values = (values ^ values >> 29) * _MULTIPLIER
-    return values ^ values >> 31
+        return _HASHER.addresses_at(self._premixed, places + 1, orders)
 
 
 @dataclass(frozen=True)
@@ -199,10 +183,10 @@ def _same_suffixes(places: _Places, due: Tensor, orders: Tensor, keys: Tensor) -
     """
     tail = min(_LONGEST_TAIL, int(orders.min()))
     long_enough = (places.position + 1 >= tail).nonzero().squeeze(1)
-    tails, by_tail = places.keys(long_enough, tail).sort()
+    tails, by_tail = places.keys(long_enough, torch.full_like(long_enough, tail)).sort()
     long_enough = long_enough[by_tail]
     # Once for each tail and order: one suffix of each stands for all.
-    asked_tails = places.keys(due, tail)
+    asked_tails = places.keys(due, torch.full_like(due, tail))
     _, group = (asked_tails * (2 * orders + 1)).unique(return_inverse=True)
     one = torch.empty(int(group.max()) + 1, dtype=torch.int64)
     one[group] = torch.arange(len(due))

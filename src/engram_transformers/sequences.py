@@ -76,6 +76,11 @@ class Encoder:
             self._known[text] = known
         return list(known)
 
+    def behind(self, text: str) -> list[int] | None:
+        """Return a text's ids as it is cut behind other text; None if its border merges with it."""
+        neutral, with_neutral = self("a"), self(f"a{text}")
+        return with_neutral[len(neutral) :] if with_neutral[: len(neutral)] == neutral else None
+
     def spells(self, ids: list[int], end: str) -> bool:
         """Say whether ids come to a text that ends with another, spaces behind them aside."""
         tokenizer: Any = self.tokenizer
@@ -270,10 +275,9 @@ def _candidates(
         yield whole[len(ids) :]
     # The border merges in one token, which generation from the prompt would not say.
     yield encoder(continuation)
-    neutral = encoder("a")
-    with_neutral = encoder("a" + continuation)
-    if with_neutral[: len(neutral)] == neutral:
-        yield with_neutral[len(neutral) :]
+    behind = encoder.behind(continuation)
+    if behind is not None:
+        yield behind
 
 
 def _stop(

@@ -99,8 +99,8 @@ def write_together(
 def _without_collecting() -> Generator[None]:
     """Do not look for cyclic garbage meanwhile.
 
-    Plans are many small objects, none of them garbage: looking through them takes up to a third of
-    the time.
+    Plans are many small objects, none of them garbage: going through them again and again is lost
+    time.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from engram_transformers.errors import EpisodeError
-from engram_transformers.facts import Fact, FactLike, as_facts
+from engram_transformers.facts import FactLike, Prompt, as_facts
 
 UNKNOWN_VALUE = "unknown"
 """What the skill says behind a trigger that no row answers."""
@@ -48,24 +49,20 @@ class Episode:
         for name in ("question", "answer"):
             if not str(getattr(self, name)).strip():
                 raise EpisodeError(self.question or self.answer, f"its {name} is empty.")
-        values: dict[str, str] = {}
-        for fact in self._facts:
-            for prompt in fact.prompts:
-                if (
-                    isinstance(prompt, str)
-                    and values.setdefault(prompt, fact.answer) != fact.answer
-                ):
-                    raise EpisodeError(self.question, f"two facts answer {prompt!r}.")
-        for trigger in self.needed:
-            if not trigger.strip():
-                raise EpisodeError(self.question, "a needed trigger is empty.")
-        object.__setattr__(self, "_values", values)
+        if not all(trigger.strip() for trigger in self.needed):
+            raise EpisodeError(self.question, "a needed trigger is empty.")
+        _ = self._values  # where two facts may contradict each other
 
-    @property
-    def _facts(self) -> tuple[Fact, ...]:
-        return self.facts  # pyright: ignore[reportReturnType] # as __post_init__ left them
+    @cached_property
+    def _values(self) -> dict[Prompt, str]:
+        """What the table answers to each trigger."""
+        values: dict[Prompt, str] = {}
+        for fact in as_facts(self.facts):
+            for prompt in fact.prompts:
+                if values.setdefault(prompt, fact.answer) != fact.answer:
+                    raise EpisodeError(self.question, f"two facts answer {prompt!r}.")
+        return values
 
     def value(self, trigger: str) -> str | None:
         """Return what the table answers to a trigger; None if nothing."""
-        values: dict[str, str] = self.__dict__["_values"]
-        return values.get(trigger)
+        return self._values.get(trigger)

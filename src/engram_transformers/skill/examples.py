@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from engram_transformers.errors import EpisodeError
 from engram_transformers.sequences import Encoder
@@ -81,21 +82,15 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Stack some examples."""
-        longest = max(len(example.ids) for example in examples)
-        shape = (len(examples), longest)
-        ids = torch.full(shape, self.padding)
-        mask = torch.zeros(shape, dtype=torch.int64)
-        labels = torch.full(shape, NOT_LEARNED)
-        for row, example in enumerate(examples):
-            length = len(example.ids)
-            ids[row, :length] = torch.tensor(example.ids)
-            mask[row, :length] = 1
-            learned = torch.tensor(example.learned)
-            labels[row, :length] = torch.where(learned, ids[row, :length], NOT_LEARNED)
+        ids = [torch.tensor(example.ids) for example in examples]
+        labels = [
+            torch.where(torch.tensor(example.learned), own, NOT_LEARNED)
+            for example, own in zip(examples, ids, strict=True)
+        ]
         is_ordinary = torch.tensor([example.is_ordinary for example in examples])
         return {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "labels": labels,
+            "input_ids": pad_sequence(ids, True, self.padding),
+            "attention_mask": pad_sequence(list(map(torch.ones_like, ids)), True),
+            "labels": pad_sequence(labels, True, NOT_LEARNED),
             "is_ordinary": is_ordinary,
         }

@@ -73,7 +73,7 @@ def trace_ids(encoder: Encoder, episode: Episode, form: Form) -> tuple[list[int]
         The ids of question, trace and end token, and for each whether it is learned.
 
     Raises:
-        EpisodeError: If the tokenizer can't continue a segment, or has no end token.
+        EpisodeError: If the tokenizer has no end token.
     """
     tokenizer: Any = encoder.tokenizer
     end = tokenizer.eos_token_id
@@ -82,15 +82,8 @@ def trace_ids(encoder: Encoder, episode: Episode, form: Form) -> tuple[list[int]
     ids = question_ids(encoder, episode.question, form)
     learned = [False] * len(ids)
     for text, is_learned in trace(episode, form):
-        added = _continued(encoder, text)
+        behind = encoder.behind(text) if text[0].isspace() else None
+        added = encoder(text) if behind is None else behind
         ids += added
         learned += [is_learned] * len(added)
     return [*ids, cast(int, end)], [*learned, True]
-
-
-def _continued(encoder: Encoder, text: str) -> list[int]:
-    """Encode a text as it is cut behind something else."""
-    neutral, with_neutral = encoder("a"), encoder(f"a{text}")
-    if text[0].isspace() and with_neutral[: len(neutral)] == neutral:
-        return with_neutral[len(neutral) :]
-    return encoder(text)
