@@ -64,6 +64,13 @@ def test_a_named_fact_has_a_trigger_for_each_of_its_names():
     assert fact == Fact(KEY, "1993", ("My year of birth is", "I was born in"))
 
 
+def test_one_alias_prompt_or_trigger_need_not_be_a_sequence():
+    fact = named_fact("birth year", "1993", aliases="year of birth", prompts="I was born in")
+    assert fact.paraphrases == ("My year of birth is", "I was born in")
+    episode = Episode([fact], "How old am I in 2026?", "33", KEY, "2026 - 1993 = 33.")
+    assert episode.needed == (KEY,)
+
+
 def test_aliases_cost_no_rows(tiny_llama, tiny_tokenizer):
     model = add_engram(tiny_llama, tiny_tokenizer)
     alone, named = UserTable(model, "alone"), UserTable(model, "named")
@@ -126,6 +133,7 @@ def test_a_value_is_cut_into_tokens_as_a_row_says_it(tiny_tokenizer, tiny_llama)
     [
         {"question": " "},
         {"answer": ""},
+        {"answer": 1993},
         {"needed": ("",)},
         {"facts": [(KEY, "1993"), (KEY, "1994")]},
     ],

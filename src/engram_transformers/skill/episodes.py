@@ -23,8 +23,9 @@ class Episode:
         facts: What the table holds, in any form that `UserTable.write` takes.
         question: What is asked.
         answer: The right answer.
-        needed: The triggers that lead to it, in the order in which they are needed. One that is no
-            fact's teaches to say that it is unknown. None at all: a question that needs no memory.
+        needed: The trigger, or all triggers, that lead to it, in the order in which they are said.
+            One that is no fact's teaches to say that it is unknown. None at all: a question that
+            needs no memory.
         working: What leads from the facts to the answer, as in "2026 - 1993 = 33." Empty for none.
 
     Raises:
@@ -40,15 +41,17 @@ class Episode:
     facts: Sequence[FactLike]
     question: str
     answer: str
-    needed: tuple[str, ...] = ()
+    needed: str | Sequence[str] = ()
     working: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", tuple(as_facts(self.facts)))
-        object.__setattr__(self, "needed", tuple(self.needed))
+        needed = (self.needed,) if isinstance(self.needed, str) else self.needed
+        object.__setattr__(self, "needed", tuple(needed))
         for name in ("question", "answer"):
-            if not str(getattr(self, name)).strip():
-                raise EpisodeError(self.question or self.answer, f"its {name} is empty.")
+            text: object = getattr(self, name)
+            if not isinstance(text, str) or not text.strip():
+                raise EpisodeError(str(self.question or self.answer), f"its {name} is no text.")
         if not all(trigger.strip() for trigger in self.needed):
             raise EpisodeError(self.question, "a needed trigger is empty.")
         _ = self._values  # where two facts may contradict each other

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engram_transformers.errors import EmptyFactError
 from engram_transformers.facts import Fact, Prompt
 
@@ -28,17 +30,22 @@ def recall_key(name: str) -> str:
 
 
 def named_fact(
-    name: str, answer: str, *, aliases: tuple[str, ...] = (), prompts: tuple[Prompt, ...] = ()
+    name: str,
+    answer: str,
+    *,
+    aliases: str | Sequence[str] = (),
+    prompts: str | Sequence[Prompt] = (),
 ) -> Fact:
     """Return a fact that the skill can recall by its name, and by others.
 
-    All triggers lead to the same rows: an alias costs 8 bytes per token of the answer.
+    All triggers lead to the same rows: an alias costs addresses, of 8 bytes and a row number each,
+    one for each token of the answer and of its end.
 
     Args:
         name: What it is, as in "birth year".
         answer: What is to be said after "My birth year is".
-        aliases: Other names for it, as in "year of birth".
-        prompts: Other triggers, as in "I was born in".
+        aliases: Another name for it, or several, as in "year of birth".
+        prompts: Another trigger, or several, as in "I was born in".
 
     Raises:
         EmptyFactError: If a name, a trigger or the answer has no text.
@@ -47,4 +54,6 @@ def named_fact(
         >>> named_fact("birth year", "1993", aliases=("year of birth",)).prompts
         ('My birth year is', 'My year of birth is')
     """
-    return Fact(recall_key(name), answer, (*map(recall_key, aliases), *prompts))
+    names = (aliases,) if isinstance(aliases, str) else aliases
+    others = (prompts,) if isinstance(prompts, str) else prompts
+    return Fact(recall_key(name), answer, (*map(recall_key, names), *others))
