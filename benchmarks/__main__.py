@@ -25,6 +25,7 @@ NAMES = (
     "contexts",
     "chat",
     "paraphrase",
+    "layered",
     "locomo",
     "compare",
     "locality",

@@ -39,7 +39,7 @@ def test_facts_are_given_in_many_forms(given, facts):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ("a text", FactError, "give a Fact, a .prompt, answer. pair, or a list of them"),
+        ("a text", FactError, "where its value begins"),
         (b"bytes", FactError, "give a Fact"),
         (5, FactError, "5 can't be written: give a Fact"),
         (None, FactError, "None can't be written"),

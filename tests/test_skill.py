@@ -33,7 +33,7 @@ from engram_transformers.fingerprint import adapter_fingerprint
 from engram_transformers.sequences import Encoder
 from engram_transformers.skill.examples import Collator, episode_examples, ordinary_examples
 from engram_transformers.skill.traces import question_ids, trace, trace_ids
-from engram_transformers.skill.training import answer_loss, divergence
+from engram_transformers.skill.training import answer_loss, divergence, logits_at
 
 # PEFT (0.19) asks transformers (5.23) in a way that is going out of use.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -168,18 +168,32 @@ def test_batches_are_padded_and_only_what_is_learned_has_labels(tiny_tokenizer):
 
 def test_losses_count_what_they_are_to_count():
     torch.manual_seed(0)
-    logits, labels = torch.randn(2, 5, 7), torch.full((2, 5), -100)
-    assert answer_loss(logits, labels) == 0
-    labels[0, 2] = 3
-    expected = -logits[0, 1].log_softmax(-1)[3]
-    assert torch.allclose(answer_loss(logits, labels), expected)
-    mask = torch.ones(2, 5, dtype=torch.int64)
-    assert divergence(logits, logits, mask).abs() < 1e-6
-    moved = logits.clone()
-    moved[:, 3:] = torch.randn(2, 2, 7)
-    mask[:, 3:] = 0
-    assert divergence(moved, logits, mask).abs() < 1e-6
-    assert divergence(moved, logits, torch.ones_like(mask)) > 0.1
+    logits, targets = torch.randn(5, 7), torch.tensor([3, 1, 0, 0, 6])
+    assert answer_loss(logits[:0], targets[:0]) == 0
+    expected = -(logits[0].log_softmax(-1)[3] + logits[1].log_softmax(-1)[1]) / 2
+    assert torch.allclose(answer_loss(logits[:2], targets[:2]), expected)
+    assert divergence(logits, logits).abs() < 1e-6
+    assert divergence(logits + 3, logits).abs() < 1e-6  # the same predictions
+    assert divergence(torch.randn(5, 7), logits) > 0.1
+
+
+def test_logits_where_they_count_are_those_of_the_whole_model(tiny_llama, tiny_tokenizer):
+    examples = episode_examples(tiny_tokenizer, [BORN], ["plain"], 512, 0)
+    batch = Collator(2)([*examples, *ordinary_examples(tiny_tokenizer, ["The library opens."])])
+    counted = torch.zeros_like(batch["input_ids"][:, 1:], dtype=torch.bool)
+    counted[0, 3] = counted[0, -1] = counted[1, 2] = True
+    names = ("input_ids", "attention_mask")
+    whole = tiny_llama(**{name: batch[name] for name in names}).logits
+    found = logits_at(tiny_llama, tiny_llama.get_output_embeddings(), batch, counted)
+    assert torch.allclose(found, whole[:, :-1][counted], atol=1e-5)
+    after = tiny_llama(**{name: batch[name] for name in names}).logits
+    assert torch.equal(after, whole)  # no hook is left
+
+
+def test_chats_are_ordinary_texts_too(tiny_tokenizer):
+    texts = [("The library opens at", "nine"), "The library opens at nine"]
+    pair, text = ordinary_examples(tiny_tokenizer, texts)
+    assert pair == text
 
 
 def episodes(count: int) -> list[Episode]:

@@ -6,16 +6,15 @@ The formats of the questions and answers are those of "User as Engram"'s users (
 
 from __future__ import annotations
 
-import datetime
 import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.skill import people
+from benchmarks.skill.moves import NOW, among, earliest, moved, years_apart, years_since
 from benchmarks.skill.values import DAYS
 from engram_transformers import Episode, Fact, named_fact, recall_key
 
-NOW = 2026
 NAMES = {
     "name": "full name",
     "birth_year": "birth year",
@@ -119,25 +118,7 @@ def _ages(values: Values) -> Iterator[Indirect]:
         if key in values:
             age = NOW - int(values[key])
             question = f"How old {asked} right now (it's {NOW})?"
-            yield Indirect("AGE", question, str(age), (key,), _years_since(int(values[key])))
-
-
-def _years_since(year: int) -> str:
-    """Say how many years ago a year is: full decades first, then the rest."""
-    decades = (NOW - year) // 10 * 10
-    rest = NOW - year - decades
-    full = f"{year} + {decades} = {year + decades}"
-    return f"{full}, {year + decades} + {rest} = {NOW}, {decades} + {rest} = {decades + rest}."
-
-
-def _earliest(born: dict[str, int]) -> tuple[str, str]:
-    """Return the working that finds who was born first, and who it is; "" for a tie."""
-    listed = ", ".join(f"{who} {year}" for who, year in born.items())
-    first = min(born.values())
-    firsts = [who for who, year in born.items() if year == first]
-    if len(firsts) > 1:
-        return f"{listed}: {first} twice, so the same age.", ""
-    return f"{listed}: the earliest is {first}, {firsts[0]}.", firsts[0]
+            yield Indirect("AGE", question, str(age), (key,), years_since(int(values[key])).working)
 
 
 def _comparisons(values: Values) -> Iterator[Indirect]:
@@ -149,7 +130,7 @@ def _comparisons(values: Values) -> Iterator[Indirect]:
     theirs = ("spouse_name", "spouse_year"), ("sibling_name", "sibling_year")
 
     def asked(question: str, born: dict[str, int], needed: tuple[str, ...], own: str) -> Indirect:
-        working, first = _earliest(born)
+        working, first = earliest(born)
         answer = f"{first} ({own}{names[first]})" if first in names else first or "same age"
         return Indirect("COMPARE", question, answer, needed, working)
 
@@ -162,26 +143,20 @@ def _comparisons(values: Values) -> Iterator[Indirect]:
         yield asked(question, everybody, my + sum(theirs, ()), "my ")
 
 
-def _among(day: str, days: list[str]) -> tuple[str, str]:
-    is_one = day in days
-    verb = "is" if is_one else "is not"
-    return f"{day} {verb} among {', '.join(days)}.", "Yes" if is_one else "No"
-
-
 def _days(values: Values, lot: random.Random) -> Iterator[Indirect]:
     work = values["workdays"].split(", ")
     for day in ("Sunday", "Saturday"):
-        working, answer = _among(day, work)
+        working, answer = among(day, work)
         yield Indirect("DAY_SET", f"Do I work on {day}s?", answer, ("workdays",), working)
     activity, days = values["activity"], values["activity_days"].split(", ")
     both = ("activity", "activity_days")
     off = lot.choice([day for day in DAYS if day not in days])
     for day in (off, lot.choice(days)):
-        working, answer = _among(day, days)
+        working, answer = among(day, days)
         yield Indirect("DAY_SET", f"Do I have {activity} on {day}?", answer, both, working)
     day = lot.choice(days)
     question = f"What scheduled weekly activity do I have on {day}?"
-    yield Indirect("ROUTINE", question, activity, both, _among(day, days)[0])
+    yield Indirect("ROUTINE", question, activity, both, among(day, days)[0])
     question = f"Which day(s) of the week do I do {activity}?"
     yield Indirect("ROUTINE", question, values["activity_days"], both, "")
     counted = ", ".join(f"{day} {number}" for number, day in enumerate(days, 1))
@@ -203,33 +178,10 @@ def _allergy(values: Values, lot: random.Random) -> Iterator[Indirect]:
         yield Indirect("ALLERGY", question, "Yes", ("allergy",), f"{dish} has no {allergy}.")
 
 
-def _moved(start: str, minutes: int) -> tuple[str, str]:
-    """Move a time of the day: over full hours step by step.
-
-    Returns:
-        The working and the time.
-    """
-    sign, left, now, steps = ("+" if minutes > 0 else "-"), abs(minutes), start, []
-    while left:
-        past = int(now[3:])
-        to_hour = (60 - past) if minutes > 0 else past or 60
-        step = min(left, to_hour)
-        then = _clock(now, step if minutes > 0 else -step)
-        steps.append(f"{now} {sign} {step} = {then}")
-        now, left = then, left - step
-    return f"{', '.join(steps)}.", now
-
-
-def _clock(start: str, minutes: int) -> str:
-    hour, minute = map(int, start.split(":"))
-    moved = datetime.datetime(NOW, 1, 1, hour, minute) + datetime.timedelta(minutes=minutes)
-    return moved.strftime("%H:%M")
-
-
 def _commute(values: Values) -> Iterator[Indirect]:
     start, minutes = values["work_start"], int(values["commute_min"])
     both, there_and_back = ("work_start", "commute_min"), 2 * minutes
-    early, late = _moved(start, -minutes), _moved(start, minutes)
+    early, late = moved(start, -minutes), moved(start, minutes)
     question = "If I want to arrive exactly at work start time, what time should I leave home?"
     yield Indirect("COMMUTE", question, early[1], both, early[0])
     question = "If I leave home exactly at my usual work start time, when will I arrive at work?"
@@ -263,31 +215,19 @@ def _differences(values: Values) -> Iterator[Indirect]:
     me = int(values["birth_year"])
     for who in ("sibling", "spouse"):
         other = int(values[f"{who}_year"])
-        working, said = _difference(other, me)
+        working, said = years_apart(other, me)
         answer = f"{said} me" if said else "the same age as me"
         question = f"Is my {who} older or younger than me, and by how many years?"
         yield Indirect("MULTI", question, answer, ("birth_year", f"{who}_year"), working)
     sibling, spouse = int(values["sibling_year"]), int(values["spouse_year"])
-    working, said = _difference(sibling, spouse)
+    working, said = years_apart(sibling, spouse)
     answer = f"my sibling is {said} my spouse" if said else "the same age"
     question = "By how many years is my spouse older or younger than my sibling?"
     yield Indirect("MULTI", question, answer, ("spouse_year", "sibling_year"), working)
     age = NOW - me
-    working = f"{_years_since(me)} {age} + 10 = {age + 10}."
+    working = f"{years_since(me).working} {age} + 10 = {age + 10}."
     question = f"How old will I be 10 years from now (it's {NOW})?"
     yield Indirect("MULTI", question, str(age + 10), ("birth_year",), working)
-
-
-def _difference(year: int, other: int) -> tuple[str, str]:
-    """Return the working and "3 year(s) younger than"; "" for no difference."""
-    if year == other:
-        return f"{year} is {other}, so the same age.", ""
-    word, order = ("younger", "after") if year > other else ("older", "before")
-    low, high = sorted((year, other))
-    # Counted, as days are: small models do that better than they subtract.
-    counted = ", ".join(f"{low + n} {n}" for n in range(1, high - low + 1))
-    working = f"{year} is {order} {other}, so {word}. From {low}: {counted}."
-    return working, f"{high - low} year(s) {word} than"
 
 
 def data_values(user: dict[str, Any]) -> Values:

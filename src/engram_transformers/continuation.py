@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from engram_transformers.table import UserTable
 
-_TITLES = r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bMrs)"  # their full stop ends no sentence
-_FIRST_SENTENCE = re.compile(rf"\s*\S.*?(?:{_TITLES}[.!?…](?=\s|$)|(?=\n)|$)", re.DOTALL)
+TITLES = r"(?<!\bMr)(?<!\bMs)(?<!\bDr)(?<!\bMrs)"  # their full stop ends no sentence
+_FIRST_SENTENCE = re.compile(rf"\s*\S.*?(?:{TITLES}[.!?…](?=\s|$)|(?=\n)|$)", re.DOTALL)
 
 
 def continuations(

@@ -407,11 +407,68 @@ class EpisodeError(EngramError, ValueError):
 
     Attributes:
         question: Its question.
+        reason: Why not.
     """
 
     def __init__(self, question: str, reason: str) -> None:
         super().__init__(f"The episode of {question!r} can't be used: {reason}")
         self.question = question
+        self.reason = reason
+
+
+class NoEpisodesError(EngramError, ValueError):
+    """Nothing that a teacher wrote passed the checks.
+
+    Attributes:
+        rejected: What it wrote, each with the reason why it was rejected.
+        reasons: Each kind of reason with its number, the commonest first.
+    """
+
+    def __init__(
+        self, rejected: Sequence[tuple[str, str]], reasons: Sequence[tuple[str, int]]
+    ) -> None:
+        listed = "".join(f"\n- {number} x {reason}" for reason, number in reasons[:5])
+        example = "".join(f"\nThe last one: {reason}\n{text}" for text, reason in rejected[-1:])
+        super().__init__(
+            f"The teacher wrote no episode that can be used; rejected:{listed}{example}\n"
+            "A larger chat model may do, or more attempts."
+        )
+        self.rejected = tuple(rejected)
+        self.reasons = tuple(reasons)
+
+
+class TeacherError(EngramError, RuntimeError):
+    """A teacher could not be asked, or gave no text.
+
+    Attributes:
+        teacher: Its name or address.
+        reason: What happened.
+        status: The HTTP status; None if there was none.
+    """
+
+    def __init__(self, teacher: str, reason: str, status: int | None = None) -> None:
+        super().__init__(f"The teacher {teacher} gave no text: {reason}")
+        self.teacher = teacher
+        self.reason = reason
+        self.status = status
+
+
+class TeacherTimeoutError(TeacherError, TimeoutError):
+    """A teacher did not reply in time."""
+
+
+class EpisodesFileError(EngramError, OSError):
+    """Episodes can't be read from a file, or saved to it.
+
+    Attributes:
+        source: The file.
+        problem: What is wrong.
+    """
+
+    def __init__(self, source: object, action: str, problem: str) -> None:
+        super().__init__(f"The episodes in {source} can't be {action}: {problem}")
+        self.source = str(source)
+        self.problem = problem
 
 
 class AnswerError(EngramError, RuntimeError):

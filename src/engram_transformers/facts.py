@@ -61,8 +61,11 @@ class Fact:
         return (self.prompt, self.answer)
 
 
-FactLike: TypeAlias = Fact | tuple[Prompt, str] | Mapping[str, Any] | Sequence[Mapping[str, str]]
-"""A fact, a (prompt, answer) pair, a dictionary with these keys, or a chat up to its answer."""
+FactLike: TypeAlias = (
+    Fact | tuple[Prompt, str] | Mapping[str, Any] | Sequence[Mapping[str, str]] | str
+)
+"""A fact, a (prompt, answer) pair, a dictionary with these keys, a chat up to its answer, or a
+statement that ends with its value."""
 
 
 def as_facts(facts: FactLike | Iterable[FactLike]) -> list[Fact]:
@@ -70,7 +73,8 @@ def as_facts(facts: FactLike | Iterable[FactLike]) -> list[Fact]:
 
     Args:
         facts: `Fact`, (prompt, answer), {"prompt": …, "answer": …, "paraphrases": …}, chat messages
-            of which the last is the assistant's, or an iterable of these.
+            of which the last is the assistant's, a statement ("My dentist is on Main Street."), or
+            an iterable of these.
 
     Returns:
         The facts, in order.
@@ -80,7 +84,7 @@ def as_facts(facts: FactLike | Iterable[FactLike]) -> list[Fact]:
     """
     if _is_one(facts):
         return [_as_fact(facts)]
-    if isinstance(facts, (str, bytes)) or not isinstance(facts, Iterable):
+    if isinstance(facts, bytes) or not isinstance(facts, Iterable):
         raise FactError(facts, "give a Fact, a (prompt, answer) pair, or a list of them.")
     return [_as_fact(fact) for fact in facts]
 
@@ -91,7 +95,7 @@ def as_prompt(prompt: object) -> Prompt:
 
 
 def _is_one(value: object) -> bool:
-    return isinstance(value, (Fact, Mapping)) or _is_pair(value) or _is_chat(value)
+    return isinstance(value, (Fact, Mapping, str)) or _is_pair(value) or _is_chat(value)
 
 
 def _is_pair(value: object) -> bool:
@@ -123,6 +127,10 @@ def _is_chat(value: object) -> bool:
 def _as_fact(value: object) -> Fact:
     if isinstance(value, Fact):
         return value
+    if isinstance(value, str):
+        from engram_transformers.skill.statements import fact_of
+
+        return fact_of(value)
     if _is_pair(value):
         prompt, answer = cast("tuple[Any, str]", value)
         return Fact(prompt, answer)

@@ -204,8 +204,10 @@ class UserTable:
         entry's history.
 
         Args:
-            facts: `Fact` objects, (prompt, answer) pairs, dictionaries, or chats that end with the
-                assistant's answer; one or many.
+            facts: `Fact` objects, (prompt, answer) pairs, dictionaries, chats that end with the
+                assistant's answer, or statements ("My dentist is on Main Street."); one or many.
+                With a shared LoRA, what is asked by name ("What is my shoe size?") also gets the
+                trigger that the skill recites ("My shoe size is").
             stop: What ends an answer: "auto" is a full stop, unless the answer ends a sentence by
                 itself, and a line end where it would go on behind that. A text is taken as it is;
                 None writes no end.

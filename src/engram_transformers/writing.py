@@ -68,6 +68,8 @@ def write_together(
     """
     started = time.perf_counter()
     attachment, layer = parts[0][0].attachment, parts[0][0].layer
+    if parts[0][0].binding.lora is not None:
+        parts = [(table, _recallable(table, facts)) for table, facts in parts]
     with _without_collecting():
         writers = _begin(parts, options)
     count = sum(len(writer.pending) for writer in writers)
@@ -93,6 +95,15 @@ def write_together(
     shares = [len(writer.pending) / count for writer in writers]
     with _without_collecting():
         return [w.finish(spent * s, asking * s) for w, s in zip(writers, shares, strict=True)]
+
+
+def _recallable(table: UserTable, facts: Sequence[Fact]) -> list[Fact]:
+    """Give facts the triggers that the skill recites, beside their own."""
+    from engram_transformers.skill.statements import with_recall_keys
+
+    asked = {prompt for fact in facts for prompt in fact.prompts}
+    kept = [one.fact for one in table.entries or () if asked.isdisjoint(one.fact.prompts)]
+    return with_recall_keys(facts, kept)
 
 
 @contextmanager

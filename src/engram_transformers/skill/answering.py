@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
-import torch
 from torch import nn
 
-from engram_transformers.active import TablesOfSample, use_tables
+from engram_transformers.active import TablesOfSample
 from engram_transformers.attachment import require_attachment
 from engram_transformers.binding import Binding
 from engram_transformers.errors import (
@@ -18,15 +17,19 @@ from engram_transformers.errors import (
     SharedLoraError,
     TableMismatchError,
 )
-from engram_transformers.evaluation import left_padded
 from engram_transformers.sequences import Encoder
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER
-from engram_transformers.skill.traces import ANSWER_MARK, Form, forms_of, question_ids
+from engram_transformers.skill.reciting import Recitation, recite
+from engram_transformers.skill.resolving import Resolved
+from engram_transformers.skill.traces import ANSWER_MARK, Form, forms_of
 from engram_transformers.table import UserTable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from transformers.generation.streamers import BaseStreamer
+
+NamesShown = Literal["unknown", "always", "never"]
+"""When names of facts are shown to the model."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Answer:
         text: The answer.
         recited: What it said before: what it recalled, and its working. Empty if it answered
             straight away.
+        resolved: Names that no fact has, and those that were taken in their place.
     """
 
     question: str
     text: str
     recited: str
+    resolved: tuple[Resolved, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -61,7 +66,9 @@ def answer(
     tables: TablesOfSample = None,
     *,
     form: Form | None = None,
-    max_new_tokens: int = 160,
+    names: NamesShown = "unknown",
+    calculate: bool = False,
+    max_new_tokens: int = 200,
     streamer: BaseStreamer | None = None,
 ) -> Answer: ...
 
@@ -74,7 +81,9 @@ def answer(
     tables: Sequence[TablesOfSample],
     *,
     form: Form | None = None,
-    max_new_tokens: int = 160,
+    names: NamesShown = "unknown",
+    calculate: bool = False,
+    max_new_tokens: int = 200,
     streamer: BaseStreamer | None = None,
 ) -> list[Answer]: ...
 
@@ -86,7 +95,9 @@ def answer(
     tables: Any = None,
     *,
     form: Form | None = None,
-    max_new_tokens: int = 160,
+    names: NamesShown = "unknown",
+    calculate: bool = False,
+    max_new_tokens: int = 200,
     streamer: BaseStreamer | None = None,
 ) -> Answer | list[Answer]:
     """Ask a model that has the skill: it recites what it needs, reads the rows, and answers.
@@ -99,6 +110,12 @@ def answer(
             one such entry for each.
         form: How the question is put. None: as a chat if the tokenizer has a template for it. Use
             what the skill was trained in.
+        names: When the names of the owner's facts (never their values) are shown to the model, so
+            that it chooses among them. "unknown": where it asks by a name that no fact has ("My
+            smartphone is"), it may take one that the owner has ("My phone is"); see
+            `Answer.resolved`. "always": also with each question, at some tokens per fact. "never":
+            only what it says by itself is read. A table without texts has no names.
+        calculate: Whether sums that the model says ("2026 - 1993 =") are completed exactly.
         max_new_tokens: How much it may say in all, recited parts included.
         streamer: Gets all tokens as they come, recited ones included; for one question only.
 
@@ -131,29 +148,31 @@ def answer(
     chosen = known[0] if form is None else form
     if chosen not in known:
         raise ConfigError("form", form, f"one of {known}")
+    if names not in get_args(NamesShown):
+        raise ConfigError("names", names, f"one of {get_args(NamesShown)}")
+    if max_new_tokens < 1:
+        raise ConfigError("max_new_tokens", max_new_tokens, "at least 1")
+    if streamer is not None and len(asked) > 1:
+        raise ConfigError("streamer", streamer, "None for several questions")
     _require_written_with_the_skill(model, entries)
     encoder = Encoder(tokenizer)
-    any_model: Any = model
-    prompts = [question_ids(encoder, text, chosen) for text in asked]
-    ids, mask = left_padded(prompts, any_model.device)
-    end: Any = tokenizer.eos_token_id
-    with torch.no_grad(), use_tables(model, entries):
-        output = any_model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end,
-            streamer=streamer,
-        )
-    said = [row.tolist() for row in output[:, ids.shape[1] :]]
-    answers = [_read(tokenizer, text, row) for text, row in zip(asked, said, strict=True)]
+    recitations = [
+        Recitation(encoder, text, chosen, entry) for text, entry in zip(asked, entries, strict=True)
+    ]
+    recite(
+        model,
+        encoder,
+        recitations,
+        resolving=names != "never",
+        calculating=calculate,
+        max_new_tokens=max_new_tokens,
+        streamer=streamer,
+    )
+    answers = [_read(one) for one in recitations]
     finished = [one for one in answers if one is not None]
     if len(finished) < len(answers):
-        first = answers.index(None)
-        shown = cast(Any, tokenizer).decode(said[first], skip_special_tokens=True)
-        raise AnswerError(asked[first], shown, max_new_tokens, answers)
+        first = recitations[answers.index(None)]
+        raise AnswerError(first.question, first.text, max_new_tokens, answers)
     return finished[0] if isinstance(question, str) else finished
 
 
@@ -171,11 +190,10 @@ def _require_written_with_the_skill(model: nn.Module, entries: Iterable[TablesOf
                 raise TableMismatchError(owner, differences, advice)
 
 
-def _read(tokenizer: Any, question: str, said: list[int]) -> Answer | None:
+def _read(said: Recitation) -> Answer | None:
     """Take an answer out of what was said; None if it came to no end."""
-    if tokenizer.eos_token_id not in said:
+    if not said.has_ended:
         return None
-    recited, mark, answered = tokenizer.decode(said, skip_special_tokens=True).rpartition(
-        ANSWER_MARK
-    )
-    return Answer(question, answered.strip(), recited.strip() if mark else "")
+    recited, mark, answered = said.text.rpartition(ANSWER_MARK)
+    shown = recited.strip() if mark else ""
+    return Answer(said.question, answered.strip(), shown, tuple(said.resolved))

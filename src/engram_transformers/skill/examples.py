@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Sampler
 
 from engram_transformers.errors import EpisodeError
-from engram_transformers.sequences import Encoder
-from engram_transformers.skill.episodes import Episode
+from engram_transformers.facts import FactLike, as_facts
+from engram_transformers.sequences import Encoder, joined, prompt_ids
+from engram_transformers.skill.episodes import UNKNOWN_ANSWER, Episode
+from engram_transformers.skill.keys import are_shown_at_once, name_of
 from engram_transformers.skill.traces import Form, trace_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NOT_LEARNED = -100
+_NAMES = (2, 40)
+"""How many names a question comes with, if any."""
+_MISSING_FROM_NAMES = 0.35
+"""The share of questions with names of which a needed fact is left out: they are asked where none
+is known by the name that was said, and mostly it is missing."""
 _ORDINARY_LENGTH = 96
 """In tokens: not longer than most episodes, since all of a batch is as long as its longest."""
+
+
+_BATCHES_AT_ONCE = 16
+"""So many are sorted by length together."""
 
 
 class Example(NamedTuple):
@@ -43,31 +56,103 @@ def episode_examples(
     forms: Sequence[Form],
     max_length: int,
     seed: int,
+    with_names: float = 0.0,
+    missing: float = 0.0,
 ) -> list[Example]:
     """Encode each episode once, in one of the forms, by lot.
+
+    Args:
+        tokenizer: The model's.
+        episodes: The episodes.
+        forms: In which forms questions are put.
+        max_length: Of an example, in tokens.
+        seed: Of the lots.
+        with_names: The share of the episodes whose question comes with names to choose from.
+        missing: The share of the others of which a fact that is needed is left out.
 
     Raises:
         EpisodeError: If there is no episode, or one is longer than `max_length` tokens.
     """
     encoder = Encoder(tokenizer)
     lot = random.Random(seed)
+    known = list(episodes)
+    if not known:
+        raise EpisodeError("", "there are no episodes.")
     examples: list[Example] = []
-    for episode in episodes:
-        ids, learned = trace_ids(encoder, episode, lot.choice(forms))
+    for episode in known:
+        names: list[str] = []
+        is_listed = lot.random() < with_names
+        if lot.random() < (_MISSING_FROM_NAMES if is_listed else missing):
+            episode = _without_one(episode, lot)
+        if is_listed:
+            episode, names = _with_names(episode, known, lot)
+        ids, learned = trace_ids(encoder, episode, lot.choice(forms), names)
         if len(ids) > max_length:
             reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
             raise EpisodeError(episode.question, reason)
         examples.append(Example(ids, learned, False))
-    if not examples:
-        raise EpisodeError("", "there are no episodes.")
     return examples
 
 
-def ordinary_examples(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[Example]:
-    """Encode the beginnings of ordinary texts. Those of one token say nothing."""
+def _without_one(episode: Episode, lot: random.Random) -> Episode:
+    """Leave out a fact that is needed: it is asked for, unknown, and that is the answer."""
+    known = [n for n, trigger in enumerate(episode.needed) if episode.value(trigger) is not None]
+    if len(known) < len(episode.needed) or not known:
+        return episode
+    last = lot.choice(known)
+    trigger = episode.needed[last]
+    left = [fact for fact in as_facts(episode.facts) if trigger not in fact.prompts]
+    if not left:
+        return episode
+    return Episode(left, episode.question, UNKNOWN_ANSWER, episode.needed[: last + 1])
+
+
+def _with_names(
+    episode: Episode, known: Sequence[Episode], lot: random.Random
+) -> tuple[Episode, list[str]]:
+    """Return an episode whose facts have one name each, and these names among other people's.
+
+    What is needed is recited by the name that is listed, whatever the question calls it.
+    """
+    wanted = lot.randint(*_NAMES)
+    own = as_facts(episode.facts)
+    listed = {id(fact): lot.choice(fact.prompts) for fact in own}
+    by_trigger = {prompt: str(listed[id(fact)]) for fact in own for prompt in fact.prompts}
+    taken = {*by_trigger, *episode.needed}
+    shown = list(map(str, listed.values()))
+    others = [fact for one in lot.sample(known, min(wanted, len(known))) for fact in one.facts]
+    for fact in as_facts(lot.sample(others, len(others))):
+        # Not by another name what is asked for, or known, already.
+        if not isinstance(fact.prompt, str) or not taken.isdisjoint(fact.prompts):
+            continue
+        shown.append(str(lot.choice(fact.prompts)))
+        if len(shown) > wanted or not are_shown_at_once(shown):
+            shown.pop()
+            break
+        taken |= set(fact.prompts)
+    needed = tuple(by_trigger.get(trigger, trigger) for trigger in episode.needed)
+    lot.shuffle(shown)
+    return dataclasses.replace(episode, needed=needed), list(map(name_of, shown))
+
+
+def ordinary_examples(
+    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str | FactLike]
+) -> list[Example]:
+    """Encode the beginnings of ordinary texts and chats. Those of one token say nothing."""
     encoder = Encoder(tokenizer)
-    found = [(encoder.prefix + encoder(text))[:_ORDINARY_LENGTH] for text in texts]
+    found = [_ordinary_ids(encoder, text)[:_ORDINARY_LENGTH] for text in texts]
     return [Example(ids, [False] * len(ids), True) for ids in found if len(ids) > 1]
+
+
+def _ordinary_ids(encoder: Encoder, text: str | FactLike) -> list[int]:
+    if isinstance(text, str):
+        return encoder.prefix + encoder(text)
+    (said,) = as_facts(text)
+    ids, _ = prompt_ids(encoder, said.prompt)
+    if isinstance(said.prompt, str):
+        return ids + encoder(joined(said.prompt, said.answer))
+    end: Any = encoder.tokenizer.eos_token_id
+    return [*ids, *encoder(said.answer), *([] if end is None else [end])]
 
 
 class Collator:
@@ -94,3 +179,40 @@ class Collator:
             "labels": pad_sequence(labels, True, NOT_LEARNED),
             "is_ordinary": is_ordinary,
         }
+
+
+class SimilarLengths(Sampler[int]):
+    """A random order in which the examples of a batch are about equally long.
+
+    Args:
+        lengths: Of the examples, in tokens.
+        batch_size: Examples per batch.
+        seed: Of the orders; each epoch has its own.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch, as when training goes on after a break."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        lot = random.Random(f"{self.seed}/{self.epoch}")
+        order = lot.sample(range(len(self.lengths)), len(self.lengths))
+        pool = self.batch_size * _BATCHES_AT_ONCE
+        batches: list[list[int]] = []
+        for start in range(0, len(order), pool):
+            some = sorted(order[start : start + pool], key=lambda number: self.lengths[number])
+            batches += [some[n : n + self.batch_size] for n in range(0, len(some), self.batch_size)]
+        # An incomplete batch stays the last: the loader counts off its batches from the start.
+        last = [batches.pop()] if batches and len(batches[-1]) < self.batch_size else []
+        lot.shuffle(batches)
+        for batch in batches + last:
+            yield from batch

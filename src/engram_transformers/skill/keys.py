@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from engram_transformers.errors import EmptyFactError
 from engram_transformers.facts import Fact, Prompt
 
+_MOST_NAMES = 40
+_MOST_WORDS = 180
+"""Of their triggers, to keep the questions of a batch short."""
+
 
 def recall_key(name: str) -> str:
     """Return the trigger by which the skill recalls something by its name.
@@ -27,6 +31,30 @@ def recall_key(name: str) -> str:
     if not words:
         raise EmptyFactError(name, "the name of what is to be recalled is empty.")
     return f"My {' '.join(words)} is"
+
+
+def name_of(trigger: str) -> str:
+    """Return the name that a recall key asks by; of another trigger the trigger itself.
+
+    Args:
+        trigger: As in "My birth year is", or "I live in".
+
+    Example:
+        >>> name_of("My birth year is"), name_of("I live in")
+        ('birth year', 'I live in')
+    """
+    words = trigger.split()
+    is_key = len(words) > 2 and words[0].lower() == "my" and words[-1] == "is"
+    return " ".join(words[1:-1] if is_key else words)
+
+
+def are_shown_at_once(triggers: Sequence[str]) -> bool:
+    """Say whether a question may come with the names of so many triggers.
+
+    What the skill is trained with, and asked with later.
+    """
+    words = sum(len(trigger.split()) for trigger in triggers)
+    return len(triggers) <= _MOST_NAMES and words <= _MOST_WORDS
 
 
 def named_fact(

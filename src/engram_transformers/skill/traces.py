@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from engram_transformers.errors import EpisodeError
@@ -16,6 +17,8 @@ Form = Literal["chat", "plain"]
 
 ANSWER_MARK = "Answer:"
 """What stands between the working and the answer."""
+NAMES_MARK = "Known about me:"
+"""What stands before the names of what is known, if a question comes with them."""
 
 
 class Segment(NamedTuple):
@@ -35,12 +38,22 @@ def forms_of(tokenizer: PreTrainedTokenizerBase) -> tuple[Form, ...]:
     return ("chat", "plain") if getattr(tokenizer, "chat_template", None) else ("plain",)
 
 
-def question_ids(encoder: Encoder, question: str, form: Form) -> list[int]:
+def question_ids(
+    encoder: Encoder, question: str, form: Form, names: Sequence[str] = ()
+) -> list[int]:
     """Return the ids that a model is given for a question.
+
+    Args:
+        encoder: Of the tokenizer.
+        question: What is asked.
+        form: How it is put.
+        names: Names of what is known, to choose from; usually none, since rows need no context.
 
     Raises:
         FactError: If the form is "chat" and the tokenizer has no chat template.
     """
+    if names:
+        question = f"{question}\n{NAMES_MARK} {'; '.join(names)}"
     prompt = (("user", question),) if form == "chat" else f"Q: {question}\nA:"
     return prompt_ids(encoder, prompt)[0]
 
@@ -66,8 +79,16 @@ def trace(episode: Episode, form: Form) -> list[Segment]:
     return segments
 
 
-def trace_ids(encoder: Encoder, episode: Episode, form: Form) -> tuple[list[int], list[bool]]:
+def trace_ids(
+    encoder: Encoder, episode: Episode, form: Form, names: Sequence[str] = ()
+) -> tuple[list[int], list[bool]]:
     """Return an episode in tokens, as it is generated: each segment continues what stands there.
+
+    Args:
+        encoder: Of the tokenizer.
+        episode: The episode.
+        form: How its question is put.
+        names: See `question_ids`.
 
     Returns:
         The ids of question, trace and end token, and for each whether it is learned.
@@ -79,11 +100,20 @@ def trace_ids(encoder: Encoder, episode: Episode, form: Form) -> tuple[list[int]
     end = tokenizer.eos_token_id
     if end is None:
         raise EpisodeError(episode.question, "the tokenizer has no end token to stop with.")
-    ids = question_ids(encoder, episode.question, form)
+    ids = question_ids(encoder, episode.question, form, names)
     learned = [False] * len(ids)
     for text, is_learned in trace(episode, form):
-        behind = encoder.behind(text) if text[0].isspace() else None
-        added = encoder(text) if behind is None else behind
+        added = _behind(encoder, text)
         ids += added
         learned += [is_learned] * len(added)
     return [*ids, cast(int, end)], [*learned, True]
+
+
+def spell(encoder: Encoder, text: str, form: Form, before: Sequence[int]) -> list[int]:
+    """Return a text's ids as they go on behind what was said; a chat's first word has no space."""
+    return encoder(text) if form == "chat" and not before else _behind(encoder, f" {text}")
+
+
+def _behind(encoder: Encoder, text: str) -> list[int]:
+    behind = encoder.behind(text) if text[0].isspace() else None
+    return encoder(text) if behind is None else behind

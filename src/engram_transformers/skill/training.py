@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from engram_transformers.architectures import unwrap
 from engram_transformers.errors import ConfigError, MissingExtraError, SharedLoraError
+from engram_transformers.facts import FactLike
 from engram_transformers.fingerprint import adapter_fingerprint
 from engram_transformers.lora import ENGRAM_MODULES
 from engram_transformers.skill.episodes import Episode
@@ -20,6 +21,7 @@ from engram_transformers.skill.examples import (
     NOT_LEARNED,
     Collator,
     Example,
+    SimilarLengths,
     episode_examples,
     ordinary_examples,
 )
@@ -35,14 +37,16 @@ def train_shared_lora(
     episodes: Iterable[Episode],
     output_dir: str | Path,
     *,
-    ordinary_texts: Iterable[str] = (),
+    ordinary_texts: Iterable[str | FactLike] = (),
     forms: Sequence[Form] | None = None,
     rank: int = 8,
     learning_rate: float = 5e-4,
     epochs: float = 1.0,
     batch_size: int = 64,
     ordinary_weight: float = 1.0,
-    max_length: int = 512,
+    with_names: float = 0.3,
+    missing: float = 0.1,
+    max_length: int = 768,
     seed: int = 0,
     resume: bool = False,
     **trainer_arguments: Any,
@@ -60,6 +64,8 @@ def train_shared_lora(
         episodes: Other people's: those who use the skill later should not be among them.
         output_dir: Where the adapter goes, and checkpoints (if `save_strategy` is given).
         ordinary_texts: Text that has nothing to do with any memory; its first 96 tokens are used.
+            Also chats that end with the assistant's answer, and (prompt, answer) pairs: the model
+            is to go on answering what needs no memory as it does now.
         forms: In which forms questions are put; each episode gets one by lot. None: all that the
             tokenizer has.
         rank: Of the LoRA, on all linear layers of the blocks; its alpha is twice that.
@@ -67,6 +73,10 @@ def train_shared_lora(
         epochs: How often each episode is seen.
         batch_size: Examples per step and device.
         ordinary_weight: Of the divergence, in nats per token, beside the loss per token.
+        with_names: The share of the episodes whose question comes with a list of names, the
+            table's and others, so that the skill learns which of them a question means.
+        missing: The share of the other episodes of which a fact that is needed is left out, so
+            that the skill learns to say that it does not know.
         max_length: Of an episode, in tokens; longer ones are refused.
         seed: Of the order, the forms and the LoRA's start.
         resume: Go on from the last checkpoint in `output_dir`, with the same episodes and options.
@@ -92,6 +102,9 @@ def train_shared_lora(
         raise SharedLoraError(
             "The model has an adapter already: detach it before training another."
         )
+    for name, share in (("with_names", with_names), ("missing", missing)):
+        if not 0 <= share <= 1:
+            raise ConfigError(name, share, "a share, 0 to 1")
     for name, value in (("rank", rank), ("batch_size", batch_size)):
         if value < 1:
             raise ConfigError(name, value, "at least 1")
@@ -102,7 +115,7 @@ def train_shared_lora(
     asked: Sequence[Form] = known if forms is None else forms
     if not asked or set(asked) - set(known):
         raise ConfigError("forms", forms, f"some of {known}")
-    examples = episode_examples(tokenizer, episodes, asked, max_length, seed)
+    examples = episode_examples(tokenizer, episodes, asked, max_length, seed, with_names, missing)
     examples += ordinary_examples(tokenizer, ordinary_texts)
     before = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
     was_training = base.training
@@ -180,15 +193,23 @@ def _trainer(
             return_outputs: bool = False,
             num_items_in_batch: Any = None,
         ) -> Any:
-            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-            loss = answer_loss(outputs.logits, inputs["labels"])
-            chosen = inputs["is_ordinary"]
-            if ordinary_weight and bool(chosen.any()):
-                ids, mask = inputs["input_ids"][chosen], inputs["attention_mask"][chosen]
-                with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-                    base = model(input_ids=ids, attention_mask=mask).logits
-                loss = loss + ordinary_weight * divergence(outputs.logits[chosen], base, mask)
-            return (loss, outputs) if return_outputs else loss
+            unwrapped: Any = self.accelerator.unwrap_model(model)
+            head: nn.Module = unwrapped.get_output_embeddings()
+            learned, ordinary = _counted(inputs)
+            logits = logits_at(model, head, inputs, learned | ordinary)
+            is_learned = learned[learned | ordinary]
+            loss = answer_loss(logits[is_learned], inputs["labels"][:, 1:][learned])
+            if ordinary_weight and bool(ordinary.any()):
+                with torch.no_grad(), unwrapped.disable_adapter():
+                    chosen = inputs["is_ordinary"]
+                    kept = {name: value[chosen] for name, value in inputs.items()}
+                    base = logits_at(model, head, kept, ordinary[chosen])
+                loss = loss + ordinary_weight * divergence(logits[~is_learned], base)
+            return (loss, {"logits": logits}) if return_outputs else loss
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            lengths = [len(example.ids) for example in examples]
+            return SimilarLengths(lengths, self.args.train_batch_size, self.args.seed)
 
     trainer = SkillTrainer(
         model=model,
@@ -201,29 +222,61 @@ def _trainer(
     return trainer
 
 
-def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def _counted(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return at which positions the next token is learned, and at which it is to stay; both bool.
+
+    Both are (batch, seq - 1): nothing follows the last position.
+    """
+    learned = inputs["labels"][:, 1:] != NOT_LEARNED
+    ordinary = inputs["attention_mask"][:, 1:].bool() & inputs["is_ordinary"][:, None]
+    return learned, ordinary
+
+
+def logits_at(
+    model: nn.Module, head: nn.Module, inputs: dict[str, Tensor], counted: Tensor
+) -> Tensor:
+    """Return a model's logits at some positions only: most of an example is not learned.
+
+    Args:
+        model: A causal LM, wrapped or not.
+        head: Its output embeddings.
+        inputs: `input_ids` and `attention_mask`, (batch, seq) int64.
+        counted: (batch, seq - 1) bool.
+
+    Returns:
+        (counted positions, vocab), in the order of the batch.
+    """
+    any_model: Any = model
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    where = functional.pad(counted, (0, 1))
+
+    def select(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0][where][None], *arguments[1:])
+
+    # A hook, since whatever wraps the model (data parallelism, mixed precision) must be run whole.
+    with head.register_forward_pre_hook(select):
+        return any_model(input_ids=ids, attention_mask=mask).logits[0]
+
+
+def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean loss of what is learned, in nats per token; 0 where nothing is.
 
     Args:
-        logits: (batch, seq, vocab).
-        labels: (batch, seq) int64, `NOT_LEARNED` elsewhere.
+        logits: (learned, vocab).
+        targets: (learned,) int64.
     """
-    following = labels[:, 1:]
-    learned = following != NOT_LEARNED
-    if not bool(learned.any()):
+    if not targets.numel():
         return logits.sum() * 0.0
-    return functional.cross_entropy(logits[:, :-1][learned].float(), following[learned])
+    return functional.cross_entropy(logits.float(), targets)
 
 
-def divergence(logits: Tensor, base: Tensor, mask: Tensor) -> Tensor:
+def divergence(logits: Tensor, base: Tensor) -> Tensor:
     """Return the mean divergence from the base model's predictions, in nats per token.
 
     Args:
-        logits: (batch, seq, vocab) with the adapter.
-        base: (batch, seq, vocab) without.
-        mask: (batch, seq) int64, 0 at padding.
+        logits: (tokens, vocab) with the adapter.
+        base: (tokens, vocab) without.
     """
-    counted = mask.bool()
-    ours = functional.log_softmax(logits[counted].float(), dim=-1)
-    theirs = functional.log_softmax(base[counted].float(), dim=-1)
+    ours = functional.log_softmax(logits.float(), dim=-1)
+    theirs = functional.log_softmax(base.float(), dim=-1)
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)

@@ -1,0 +1,139 @@
+"""Train the shared skill: the adapter in `skills/`, from made-up people.
+
+python -m benchmarks.train_skill --output skills/smollm2-135m-instruct --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.skill import chains, direct, families, general, personal, told
+from engram_transformers import Episode, train_shared_lora
+from engram_transformers.pretrained import load_pretrained
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SHARES = {"direct": 0.32, "personal": 0.17, "families": 0.22, "chains": 0.14, "told": 0.15}
+"""Which share of the episodes is of each kind."""
+ORDINARY = 0.2
+"""Ordinary texts and chats, for each episode."""
+
+
+def episodes(count: int, seed: int, without: tuple[str, ...] = ()) -> list[Episode]:
+    """Return what the skill is trained on.
+
+    Args:
+        count: How many episodes, if no kind is left out.
+        seed: Of the people, the questions and their order.
+        without: Kinds to leave out, of `SHARES`.
+    """
+    known, _ = direct.split()
+    makers: dict[str, Any] = {
+        "direct": lambda number: direct.episodes(known, number, seed),
+        "personal": lambda number: personal.episodes(number, seed),
+        "families": lambda number: families.episodes(families.training(), number, seed),
+        "chains": lambda number: chains.episodes(number, seed),
+        "told": lambda number: told.episodes(told.split()[0], number, seed),
+    }
+    made = [
+        makers[kind](round(count * share)) for kind, share in SHARES.items() if kind not in without
+    ]
+    return [one for kind in made for one in kind]
+
+
+def ordinary(model: Any, tokenizer: Any, count: int) -> list[Any]:
+    """Return text and chats on which the model is to stay as it is, each chat answered by it.
+
+    Args:
+        model: The model without any adapter.
+        tokenizer: Its tokenizer.
+        count: How many, half of them chats; both are repeated if there are fewer.
+    """
+    half = count // 2
+    texts, questions = general.texts()[0], general.questions()[0][:half]
+    chats: list[Any] = []
+    for start in range(0, len(questions), 64):
+        some = questions[start : start + 64]
+        chats += zip(some, said(model, tokenizer, some, 64), strict=True)
+    as_chats = [
+        [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        for question, answer in chats
+        if answer
+    ]
+    return [one for kind in (texts, as_chats) for one in (kind * (half // len(kind) + 1))[:half]]
+
+
+def said(model: Any, tokenizer: Any, questions: list[str], max_new_tokens: int) -> list[str]:
+    """Return what a model answers to questions in chats, greedily."""
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    inputs = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True
+    ).to(model.device)
+    with torch.no_grad():
+        output = model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    answered = tokenizer.batch_decode(
+        output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    return [answer.strip() for answer in answered]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=MODEL, help="folder or Hub id")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch-size", type=int, default=144)
+    parser.add_argument("--learning-rate", type=float, default=6e-4)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without", nargs="*", default=(), choices=SHARES, help="kinds left out")
+    parser.add_argument("--bf16", action="store_true", help="train in mixed precision")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    asked = parser.parse_args(arguments)
+    torch.set_float32_matmul_precision("high")
+    model, tokenizer = load_pretrained(asked.model, device=torch.device(asked.device))
+    tokenizer.padding_side = "left"
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    started = time.perf_counter()
+    count = round(asked.steps * asked.batch_size / (1 + ORDINARY))
+    made = episodes(count, asked.seed, tuple(asked.without))
+    texts = ordinary(model, tokenizer, round(count * ORDINARY))
+    print(
+        f"{len(made)} episodes, {len(texts)} ordinary texts: {time.perf_counter() - started:.0f} s"
+    )
+    started = time.perf_counter()
+    train_shared_lora(
+        model,
+        tokenizer,
+        made,
+        asked.output,
+        ordinary_texts=texts,
+        rank=asked.rank,
+        learning_rate=asked.learning_rate,
+        batch_size=asked.batch_size,
+        max_length=512,
+        seed=asked.seed,
+        resume=asked.resume,
+        epochs=100,
+        max_steps=asked.steps,
+        bf16=asked.bf16,
+        save_strategy="steps",
+        save_steps=500,
+        save_total_limit=1,
+        logging_steps=100,
+    )
+    print(f"trained in {time.perf_counter() - started:.0f} s: {asked.output}")
+
+
+if __name__ == "__main__":
+    main()
