@@ -3,8 +3,9 @@
     python -m benchmarks run layered [--adapter FOLDER] [--adapters A B C] [--conditions NAME ...]
 
 All indirect questions of the test users, each condition in the same run, by exact match of the
-final answer: the published substring metric is shown beside it, and the constant that beats it. Controls that
-need no facts (the prior), no table, or a wrong user's table say how much of a score is the user's.
+final answer; the published substring metric is shown beside it, and the constant that beats it.
+Controls that need no facts (the prior), no table, or a wrong user's table say how much of a score
+is owed to the user's own facts.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ def ask_with_loras(
     said = [Said(None)] * len(asked)
     seconds: list[float] = []
     sizes: list[int] = []
+    halves: list[int] = []
     won = 0
     for user in stage.users:
         numbers = [i for i, one in enumerate(asked) if one.uid == user.uid]
@@ -74,6 +75,7 @@ def ask_with_loras(
             lora.write(user.known)
             seconds.append(lora.seconds)
             sizes.append(lora.nbytes)
+            halves.append(lora.nbytes_half)
             won += lora.won
             found = _ask(stage, user, [asked[i].question for i in numbers], rows=rows)
         finally:
@@ -82,6 +84,7 @@ def ask_with_loras(
             said[i] = reply
     notes: dict[str, Any] = {
         "bytes": statistics.mean(sizes),
+        "bytes_in_16_bits": statistics.mean(halves),
         "seconds": spread(seconds),
         "recipe": recipe.name,
         "learning_rate": recipe.learning_rate,

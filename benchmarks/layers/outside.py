@@ -17,6 +17,7 @@ from benchmarks.common import require
 from benchmarks.foreign_texts import CHAT, PARAGRAPHS
 from benchmarks.layers.stages import Stage
 from benchmarks.methods.firing import rows_found
+from benchmarks.methods.prefix import takes_positions
 from benchmarks.setting import Setting
 from benchmarks.skill import general
 from benchmarks.texts import cut
@@ -112,7 +113,10 @@ def bits(stage: Stage, texts: Texts) -> dict[str, int]:
 def _read(model: Any, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Return logits (batch, length, vocab) and the mask (batch, length)."""
     ids, mask = left_padded(rows, model.device)
-    return model(input_ids=ids, attention_mask=mask).logits, mask
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if takes_positions(model):  # padding counts as none
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)
+    return model(**inputs).logits, mask
 
 
 def _batches(rows: Sequence[Sequence[int]], device: torch.device) -> list[list[Sequence[int]]]:

@@ -29,8 +29,11 @@ RIVALS = 0.6
 """The share of questions about something whose table says the same of something else."""
 BESIDES = 0.5
 """The share of questions about something whose table says something else of it."""
+LED = 0.25
+"""The share of questions for a time whose answer is begun, as in "When do I get up? At"."""
 HELD_OUT = 8
 """One group in so many is held out of training."""
+_LEADS = {"time": "At", "year": "In", "date": "On", "weekday": "On", "weekdays": "On"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def _episode(
 ) -> Episode:
     """Make a table, and a question in one wording; `is_verbatim` counts for a trigger only."""
     name = _name(group, lot)
-    question = filled(form, name)
+    question = _question(group, form, name, lot)
     others = _others(known, group, name, lot)
     if lot.random() < UNKNOWN:
         needed = filled(group.triggers[0], name)
@@ -176,6 +179,15 @@ def _episode(
     return Episode(facts, question, own.answer, (str(own.prompt),))
 
 
+def _question(group: Group, form: str, name: str, lot: random.Random) -> str:
+    """Return a wording as a question, some with a first word of the answer."""
+    question = filled(form, name)
+    is_when = form in group.questions and form.startswith(("When ", "What time "))
+    if is_when and group.kind in _LEADS and lot.random() < LED:
+        return f"{question} {_LEADS[group.kind]}"
+    return question
+
+
 def _name(group: Group, lot: random.Random) -> str:
     return THINGS[group.thing](lot) if group.thing else ""
 
@@ -186,9 +198,11 @@ def _fact(
     """Return a fact in some wordings, whose value is said neither there nor in the question."""
     first, *rest = (filled(one, name) for one in told)
     said = f"{question} {first}".casefold()
-    while (answer := value(group.kind, lot)).casefold() in said:
-        pass
-    return Fact(first, answer, tuple(rest))
+    takes_a = any(form.endswith(" a") for form in group.forms)
+    while True:
+        answer = value(group.kind, lot)
+        if answer.casefold() not in said and not (takes_a and answer[0] in "AEIOU"):
+            return Fact(first, answer, tuple(rest))
 
 
 def _others(known: Sequence[Group], group: Group, name: str, lot: random.Random) -> list[Fact]:
@@ -204,10 +218,12 @@ def _others(known: Sequence[Group], group: Group, name: str, lot: random.Random)
         if akin and lot.random() < BESIDES:
             about += [(one, name) for one in lot.sample(akin, min(len(akin), lot.choice((1, 2))))]
             about += [(lot.choice(akin), rival) for rival in rivals]
+    about = list(dict.fromkeys(about))  # nothing is told twice, with another value
     rest = [one for one in known if one != group]
     while rest and len(about) < count:
         one = lot.choice(rest)
-        about.append((one, _name(one, lot)))
+        rest.remove(one)
+        about += [] if (new := (one, _name(one, lot))) in about else [new]
     return [_fact(one, whose, lot, [lot.choice(one.triggers)]) for one, whose in about[:count]]
 
 

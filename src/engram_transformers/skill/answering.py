@@ -157,7 +157,8 @@ def answer(
     _require_written_with_the_skill(model, entries)
     encoder = Encoder(tokenizer)
     recitations = [
-        Recitation(encoder, text, chosen, entry) for text, entry in zip(asked, entries, strict=True)
+        Recitation(encoder, text, chosen, entry, with_names=names == "always")
+        for text, entry in zip(asked, entries, strict=True)
     ]
     recite(
         model,
