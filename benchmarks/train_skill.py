@@ -12,12 +12,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.skill import chains, direct, families, general, personal, told
+from benchmarks.skill import chains, direct, drills, families, general, personal, told
 from engram_transformers import Episode, train_shared_lora
 from engram_transformers.pretrained import load_pretrained
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-SHARES = {"direct": 0.32, "personal": 0.17, "families": 0.22, "chains": 0.14, "told": 0.15}
+SHARES = {
+    "direct": 0.26,
+    "personal": 0.2,
+    "families": 0.2,
+    "chains": 0.12,
+    "told": 0.12,
+    "drills": 0.1,
+}
 """Which share of the episodes is of each kind."""
 ORDINARY = 0.2
 """Ordinary texts and chats, for each episode."""
@@ -37,6 +44,7 @@ def episodes(count: int, seed: int, without: tuple[str, ...] = ()) -> list[Episo
         "personal": lambda number: personal.episodes(number, seed),
         "families": lambda number: families.episodes(families.training(), number, seed),
         "chains": lambda number: chains.episodes(number, seed),
+        "drills": lambda number: drills.episodes(number, seed),
         "told": lambda number: told.episodes(told.split()[0], number, seed),
     }
     made = [

@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from benchmarks.skill import direct, people, personal
+from benchmarks.skill import direct, drills, people, personal
+from engram_transformers.facts import as_facts
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER
 
 SUM = re.compile(r"(?<![\d:])(\d+) ([+x]) (\d+) = (\d+)")
@@ -71,6 +72,21 @@ def test_every_schema_of_the_data_is_asked(questions):
     }
     answers = {one.answer for _, one in questions if one.schema == "DAY_SET"}
     assert answers == {"Yes", "No"}
+
+
+def test_drills_are_right_and_of_all_kinds():
+    made = drills.episodes(600, 0)
+    assert made == drills.episodes(600, 0)
+    sums = 0
+    for one in made:
+        assert not one.needed
+        assert not as_facts(one.facts)
+        for first, sign, second, result in SUM.findall(one.working):
+            found = int(first) + int(second) if sign == "+" else int(first) * int(second)
+            assert found == int(result), one
+            sums += 1
+    assert sums > 400
+    assert len({one.question for one in made}) > 500
 
 
 def test_direct_questions_are_answered_by_the_table_or_unknown():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -31,7 +32,12 @@ from engram_transformers.errors import (
 )
 from engram_transformers.fingerprint import adapter_fingerprint
 from engram_transformers.sequences import Encoder
-from engram_transformers.skill.examples import Collator, episode_examples, ordinary_examples
+from engram_transformers.skill.examples import (
+    Collator,
+    SimilarLengths,
+    episode_examples,
+    ordinary_examples,
+)
 from engram_transformers.skill.traces import question_ids, trace, trace_ids
 from engram_transformers.skill.training import answer_loss, divergence, logits_at
 
@@ -314,6 +320,12 @@ def test_bad_questions_are_refused(skilled):
     ):
         with pytest.raises(ConfigError):
             answer(model, tokenizer, question, tables, form=form)
+    with pytest.raises(ConfigError, match="names"):
+        answer(model, tokenizer, "What?", form="plain", names="some")
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        answer(model, tokenizer, "What?", form="plain", max_new_tokens=0)
+    with pytest.raises(ConfigError, match="streamer"):
+        answer(model, tokenizer, ["What?"] * 2, [None] * 2, form="plain", streamer=object())
 
 
 def test_training_is_refused_on_a_model_with_an_adapter(skilled, tmp_path):
@@ -323,12 +335,30 @@ def test_training_is_refused_on_a_model_with_an_adapter(skilled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"rank": 0}, {"batch_size": 0}, {"forms": ()}, {"forms": ["x"]}]
+    "options",
+    [
+        {"rank": 0},
+        {"with_names": 2},
+        {"missing": -0.1},
+        {"batch_size": 0},
+        {"forms": ()},
+        {"forms": ["x"]},
+    ],
 )
 def test_options_that_are_not_allowed_are_named(tiny_llama, tiny_tokenizer, tmp_path, options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         train_shared_lora(tiny_llama, tiny_tokenizer, [BORN], tmp_path, **options)
     assert adapter_fingerprint(tiny_llama) is None
+
+
+def test_the_adapter_names_no_folder(adapter, tiny_tokenizer, tmp_path):
+    tiny.tiny_model("llama").save_pretrained(tmp_path / "some-model")
+    model = type(tiny.tiny_model("llama")).from_pretrained(tmp_path / "some-model")
+    folder = tmp_path / "skill"
+    train_shared_lora(model, tiny_tokenizer, [BORN], folder, use_cpu=True, disable_tqdm=True)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "some-model"
+    assert str(tmp_path) not in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_memories_are_not_adapted(tiny_llama, tiny_tokenizer, tmp_path):
@@ -359,3 +389,62 @@ def test_training_goes_on_from_a_checkpoint(tiny_llama, tiny_tokenizer, tmp_path
     whole = load_file(tmp_path / "whole" / "adapter_model.safetensors")
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert all(torch.allclose(whole[name], second[name], atol=1e-3) for name in whole)
+
+
+def asked_with_names(tokenizer, known, share=1.0, seed=0, missing=0.0):
+    found = episode_examples(tokenizer, known, ["plain"], 768, seed, share, missing)
+    return [tokenizer.decode(example.ids) for example in found]
+
+
+NAMED = [
+    Episode([named_fact("phone", "71", aliases="mobile")], "Which phone?", "71", "My phone is"),
+    Episode([named_fact("dog", "52")], "Which dog?", "52", "My dog is"),
+    Episode([named_fact("mobile", "33")], "Which mobile?", "33", "My mobile is"),
+]
+
+
+def test_a_question_may_come_with_names_and_what_is_needed_is_said_by_the_listed_one(
+    tiny_tokenizer,
+):
+    listed = set()
+    for seed in range(12):
+        first = asked_with_names(tiny_tokenizer, NAMED, seed=seed)[0]
+        names = first.split("Known about me: ")[1].split("\n")[0].split("; ")
+        assert len(names) == len(set(names))
+        assert ("mobile" in names) != ("phone" in names)  # one name for one fact
+        if "unknown" in first:
+            continue
+        said = "phone" if "phone" in names else "mobile"
+        listed.add(said)
+        assert f"My {said} is 71. Answer: 71" in first
+    assert listed == {"phone", "mobile"}
+
+
+def test_of_some_questions_what_is_needed_is_left_out(tiny_tokenizer):
+    facts = [named_fact("dog", "52"), named_fact("river", "17")]
+    both = Episode(facts, "Sum?", "69", ("My dog is", "My river is"), "52 + 17 = 69.")
+    texts = set(asked_with_names(tiny_tokenizer, [both] * 40, share=0.0, missing=0.5))
+    assert {text.split("\nA: ")[1] for text in texts} == {
+        "My dog is 52. My river is 17. 52 + 17 = 69. Answer: 69<|eos|>",
+        "My dog is unknown. Answer: I don't know.<|eos|>",
+        "My dog is 52. My river is unknown. Answer: I don't know.<|eos|>",
+    }
+    alone = asked_with_names(tiny_tokenizer, [NAMED[1]] * 20, share=0.0, missing=1.0)
+    assert all("My dog is 52" in text for text in alone)  # a table holds something
+
+
+def test_batches_are_of_similar_lengths_and_an_epoch_has_each_example_once():
+    lot = random.Random(0)
+    lengths = [lot.randrange(10, 300) for _ in range(1000)]
+    order = SimilarLengths(lengths, 16, seed=0)
+    first = list(order)
+    assert sorted(first) == list(range(1000))
+    assert len(order) == 1000
+    assert list(order) == first
+    order.set_epoch(1)
+    assert sorted(order) == sorted(first)
+    assert list(order) != first
+    batches = [first[start : start + 16] for start in range(0, 1000 - 16, 16)]
+    spans = [max(lengths[n] for n in one) - min(lengths[n] for n in one) for one in batches]
+    assert sum(spans) / len(spans) < 60
+    assert [len(list(SimilarLengths([5] * n, 16, 0))) for n in (0, 5, 16)] == [0, 5, 16]

@@ -10,7 +10,6 @@ from engram_transformers.errors import EmptyFactError, FactError
 from engram_transformers.facts import as_facts
 from engram_transformers.skill.statements import fact_of, with_recall_keys
 
-
 # PEFT (0.19) asks transformers (5.23) in a way that is going out of use.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 

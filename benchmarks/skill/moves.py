@@ -137,12 +137,9 @@ def extreme(numbers: Mapping[str, int], word: str, *, lowest: bool = False) -> S
 
 
 def years_since(year: int, now: int = NOW) -> Step:
-    """Count how many years ago a year is: full decades first, then the rest."""
-    decades = (now - year) // 10 * 10
-    rest = now - year - decades
-    full = f"{year} + {decades} = {year + decades}"
-    said = f"{full}, {year + decades} + {rest} = {now}, {decades} + {rest} = {decades + rest}."
-    return Step(said, str(now - year))
+    """Count how many years ago a year is: to the next full ten, the century, and on."""
+    step = gap(year, now)
+    return Step(step.working[0].upper() + step.working[1:], step.result)
 
 
 def earliest(born: Mapping[str, int]) -> Step:
@@ -269,16 +266,28 @@ def clock(start: str, minutes: int) -> str:
 
 
 def moved(start: str, minutes: int) -> Step:
-    """Move a time of the day: over full hours step by step."""
-    sign, left, now, steps = ("+" if minutes > 0 else "-"), abs(minutes), start, list[str]()
+    """Move a time of the day: to the full hour, whose distance is said, and on by hours."""
+    sign, back = ("+", 1) if minutes > 0 else ("-", -1)
+    left, now, said = abs(minutes), start, ""
+    past = int(start[3:])
+    to_hour = past if minutes < 0 else HOUR - past
+    if past:
+        hour = clock(start, back * to_hour)
+        first, last = (start, hour) if minutes > 0 else (hour, start)
+        said = f"From {first} to {last} is {to_hour}, "
+        if left > to_hour:
+            left -= to_hour
+            said += f"{abs(minutes)} is {left} more: "
+            now = hour
+        else:
+            said += f"{left} is {'less' if left < to_hour else 'the same'}: "
+    steps: list[str] = []
     while left:
-        past = int(now[3:])
-        to_hour = (HOUR - past) if minutes > 0 else past or HOUR
-        step = min(left, to_hour)
-        then = clock(now, step if minutes > 0 else -step)
+        step = min(left, HOUR)
+        then = clock(now, back * step)
         steps.append(f"{now} {sign} {step} = {then}")
         now, left = then, left - step
-    return Step(f"{', '.join(steps)}.", now)
+    return Step(f"{said}{', '.join(steps)}.", now)
 
 
 def minutes_of(time: str) -> int:

@@ -64,8 +64,9 @@ def person(lot: random.Random) -> dict[str, str]:
     """Return a made-up person's facts: key -> value."""
     names = lot.sample(FIRST, 5)
     born = lot.randrange(1950, 2006)
-    spouse = born + lot.randrange(-5, 6)
-    sibling = born + lot.randrange(-8, 9)
+    # Equal years are more frequent than they are: what is rare is not learned.
+    spouse = born + lot.choice((0, *range(-5, 6)))
+    sibling = lot.choice((born, spouse, *(born + years for years in range(-8, 9))))
     car_year = lot.randrange(2008, 2026)
     work = _days(lot, lot.choice((3, 4, 5, 5, 5, 6)))
     hobbies = lot.sample(HOBBIES, 2)

@@ -192,9 +192,10 @@ def _commute(values: Values) -> Iterator[Indirect]:
     days = len(values["workdays"].split(", "))
     weekly = days * there_and_back
     question = "How many minutes per week do I spend commuting (round-trip on work days only)?"
-    working = (
-        f"{doubled} {values['workdays']} are {days} days. {days} x {there_and_back} = {weekly}."
+    counted = ", ".join(
+        f"{day} {number}" for number, day in enumerate(values["workdays"].split(", "), 1)
     )
+    working = f"{doubled} {counted}. {days} x {there_and_back} = {weekly}."
     yield Indirect("COMMUTE", question, str(weekly), ("commute_min", "workdays"), working)
 
 

@@ -10,9 +10,14 @@ from engram_transformers.lora import attach_shared_lora, detach_shared_lora
 from engram_transformers.patching import add_engram, remove_engram
 from engram_transformers.report import EraseReceipt, WriteReport
 from engram_transformers.skill.answering import Answer, answer
+from engram_transformers.skill.checking import check_episode
 from engram_transformers.skill.episodes import Episode
+from engram_transformers.skill.episodes_file import read_episodes, save_episodes
 from engram_transformers.skill.keys import named_fact, recall_key
+from engram_transformers.skill.shipped import shipped_skill
+from engram_transformers.skill.teachers import EndpointTeacher, ModelTeacher
 from engram_transformers.skill.training import train_shared_lora
+from engram_transformers.skill.writing_episodes import WrittenEpisodes, write_episodes
 from engram_transformers.table import UserTable
 from engram_transformers.writing_many import ManyWritten, write_many
 
@@ -20,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "EndpointTeacher",
     "EngramConfig",
     "EngramError",
     "Episode",
@@ -27,18 +33,25 @@ __all__ = [
     "Explanation",
     "Fact",
     "ManyWritten",
+    "ModelTeacher",
     "UserTable",
     "WriteReport",
+    "WrittenEpisodes",
     "add_engram",
     "answer",
     "attach_shared_lora",
+    "check_episode",
     "detach_shared_lora",
     "engram_disabled",
     "explain",
     "named_fact",
+    "read_episodes",
     "recall_key",
     "remove_engram",
+    "save_episodes",
+    "shipped_skill",
     "train_shared_lora",
     "use_tables",
+    "write_episodes",
     "write_many",
 ]

@@ -22,7 +22,7 @@ from engram_transformers.skill.keys import are_shown_at_once, name_of
 from engram_transformers.skill.traces import Form, question_ids, spell
 from engram_transformers.table import UserTable
 
-_LEAST_PROBABILITY = 0.35
+_LEAST_PROBABILITY = 0.6
 """Of a name that is taken: below, the question is rather for something that the owner has not."""
 
 

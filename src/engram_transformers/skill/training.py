@@ -15,7 +15,7 @@ from engram_transformers.architectures import unwrap
 from engram_transformers.errors import ConfigError, MissingExtraError, SharedLoraError
 from engram_transformers.facts import FactLike
 from engram_transformers.fingerprint import adapter_fingerprint
-from engram_transformers.lora import ENGRAM_MODULES
+from engram_transformers.lora import ENGRAM_MODULES, public_name
 from engram_transformers.skill.episodes import Episode
 from engram_transformers.skill.examples import (
     NOT_LEARNED,
@@ -154,6 +154,9 @@ def train_shared_lora(
         )
         trainer.train(resume_from_checkpoint=resume or None)
         if trainer.is_world_process_zero():
+            # Of a folder its name only: paths are nobody's business.
+            for config in adapted.peft_config.values():
+                config.base_model_name_or_path = public_name(config.base_model_name_or_path or "")
             for parameter in adapted.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
