@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.common import environment
 from benchmarks.skill import chains, direct, drills, families, general, personal, told
+from benchmarks.skill.card import write_card
 from engram_transformers import Episode, train_shared_lora
 from engram_transformers.pretrained import load_pretrained
 
@@ -97,10 +99,11 @@ def said(model: Any, tokenizer: Any, questions: list[str], max_new_tokens: int) 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=MODEL, help="folder or Hub id")
+    parser.add_argument("--label", help="the model's Hub id, if --model is a folder")
     parser.add_argument("--output", type=Path, required=True, help="folder of the adapter")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch-size", type=int, default=144)
+    parser.add_argument("--steps", type=int, default=2800)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -116,9 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
     count = round(asked.steps * asked.batch_size / (1 + ORDINARY))
     made = episodes(count, asked.seed, tuple(asked.without))
     texts = ordinary(model, tokenizer, round(count * ORDINARY))
-    print(
-        f"{len(made)} episodes, {len(texts)} ordinary texts: {time.perf_counter() - started:.0f} s"
-    )
+    spent = time.perf_counter() - started
+    print(f"{len(made)} episodes, {len(texts)} ordinary texts: {spent:.0f} s", flush=True)
     started = time.perf_counter()
     train_shared_lora(
         model,
@@ -140,7 +142,33 @@ def main(arguments: list[str] | None = None) -> None:
         save_total_limit=1,
         logging_steps=100,
     )
-    print(f"trained in {time.perf_counter() - started:.0f} s: {asked.output}")
+    seconds = time.perf_counter() - started
+    machine = environment(torch.device(asked.device))
+    facts = {
+        "options": _options(asked, parser),
+        "episodes": len(made),
+        "ordinary": len(texts),
+        "kinds": ", ".join(kind for kind in SHARES if kind not in asked.without),
+        "seconds": seconds,
+        "device": machine["device"],
+        "commit": machine["commit"],
+    }
+    write_card(asked.output, asked.label or asked.model, facts)
+    print(f"trained in {seconds:.0f} s: {asked.output}")
+
+
+def _options(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    """Return what was asked for besides the defaults, as it is typed."""
+    said = ""
+    for name, value in vars(asked).items():
+        if name in ("model", "label", "output", "device", "resume"):
+            continue
+        if value != parser.get_default(name):
+            given = (
+                "" if value is True else " ".join(map(str, value)) if name == "without" else value
+            )
+            said += f" --{name.replace('_', '-')} {given}".rstrip()
+    return said
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def test_wrong_usage_is_refused_before_anything_is_loaded(arguments, message, ca
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("package", ["rich", "matplotlib"])
+@pytest.mark.parametrize("package", ["rich", "matplotlib", "peft"])
 def test_a_missing_package_says_what_to_install(package, capsys, monkeypatch, tmp_path):
     find = extras.importlib.util.find_spec
     monkeypatch.setattr(

@@ -214,7 +214,8 @@ def _add_model(parser: argparse.ArgumentParser, default: str | None = None) -> N
 
 def _demo(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     # Imported here because it needs packages that only the extra "demo" brings.
-    require_package("rich", "demo", "The demo")
+    for package in ("rich", "peft"):
+        require_package(package, "demo", "The demo")
     from engram_transformers import demo_command
 
     return demo_command.run(arguments, parser)

@@ -1,4 +1,4 @@
-"""The demo: write two users' facts into a real model, ask them everywhere, and erase them."""
+"""The demo: write users' facts into a real model, ask them everywhere, erase them, and reason."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from engram_transformers.attachment import require_attachment
 from engram_transformers.demo_promises import demo_promises
 from engram_transformers.demo_report import DemoReport, shown_name
+from engram_transformers.demo_skill import ask_around_corners
 from engram_transformers.demo_steps import Steps
 from engram_transformers.explanation import SequenceExplanation
 from engram_transformers.pretrained import load_pretrained
+from engram_transformers.skill.shipped import shipped_skill
 
 if TYPE_CHECKING:
     from engram_transformers.demo_screen import Screen
@@ -71,6 +73,8 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     unrelated, near = demo.locality()
     explained = demo.explained(near)
     erasure = demo.erase()
+    skill = shipped_skill(options.model)
+    around_corners = () if skill is None else ask_around_corners(model, tokenizer, skill, screen)
     attachment = require_attachment(model)
     report = DemoReport(
         name,
@@ -85,6 +89,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         near,
         erasure,
         demo_promises(users, batch, unrelated, near, erasure),
+        around_corners,
     )
     screen.show_promises(report)
     return DemoResult(report, explained)

@@ -155,6 +155,23 @@ class Erasure:
 
 
 @dataclass(frozen=True)
+class AroundCorners:
+    """A question that has none of the words of a trigger, asked with the skill.
+
+    Attributes:
+        question: The question.
+        expected: The answer.
+        recited: What the model said before it answered: what it recalled, and its working.
+        said: Its answer; empty if it came to none.
+    """
+
+    question: str
+    expected: str
+    recited: str
+    said: str
+
+
+@dataclass(frozen=True)
 class Promise:
     """Something that must hold.
 
@@ -186,6 +203,7 @@ class DemoReport:
         near: Sentences with words of the facts.
         erasure: After erasing; None if nothing was written.
         promises: What had to hold.
+        around_corners: Answers with the skill; none if no skill comes with the model.
     """
 
     model: str
@@ -200,6 +218,7 @@ class DemoReport:
     near: Locality
     erasure: Erasure | None
     promises: tuple[Promise, ...]
+    around_corners: tuple[AroundCorners, ...] = ()
 
     def to_json(self) -> str:
         """Return the report with versions and machine, as JSON text. It names no paths."""

@@ -15,6 +15,7 @@ from rich.text import Text
 from engram_transformers.attachment import Attachment
 from engram_transformers.demo_report import (
     Answer,
+    AroundCorners,
     BatchFigures,
     DemoReport,
     Erasure,
@@ -183,6 +184,25 @@ class Screen:
             _yes(erasure.identical == erasure.texts),
             f"({erasure.identical} of {erasure.texts} texts, all prompts among them)",
         )
+
+    def show_around_corners(
+        self, skill: str, table: UserTable, report: WriteReport, found: Sequence[AroundCorners]
+    ) -> None:
+        """Show questions that no trigger has the words of, and what was said to them."""
+        self._heading(
+            f"Around corners, with the skill {skill}: {len(report.written)} facts of"
+            f" {table.owner}, {_kilobytes(table.nbytes)}"
+        )
+        for one in found:
+            right = one.said.strip(" .").lower() == one.expected.strip(" .").lower()
+            line = Text.assemble(
+                (one.question, "bold"),
+                "\n  ",
+                (f"{_one_line(one.recited)} → ", "dim"),
+                (_one_line(one.said) or "no answer", "green" if right else "red"),
+                "" if right else f" (right: {one.expected})",
+            )
+            self._console.print(line)
 
     def show_promises(self, report: DemoReport) -> None:
         """Show what held and what did not."""

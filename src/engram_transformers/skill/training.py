@@ -160,7 +160,7 @@ def train_shared_lora(
             for parameter in adapted.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
-            adapted.save_pretrained(str(output))
+            adapted.save_pretrained(str(output), save_embedding_layers=False)
     finally:
         adapted.unload()
         for name, parameter in base.named_parameters():
