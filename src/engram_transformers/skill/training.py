@@ -154,19 +154,27 @@ def train_shared_lora(
         )
         trainer.train(resume_from_checkpoint=resume or None)
         if trainer.is_world_process_zero():
-            # Of a folder its name only: paths are nobody's business.
-            for config in adapted.peft_config.values():
-                config.base_model_name_or_path = public_name(config.base_model_name_or_path or "")
             for parameter in adapted.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
+            # No embeddings are adapted; PEFT would ask the Hub about them.
             adapted.save_pretrained(str(output), save_embedding_layers=False)
+            _without_paths(output, str(base.name_or_path))
     finally:
         adapted.unload()
         for name, parameter in base.named_parameters():
             parameter.requires_grad_(before[name])
         base.train(was_training)
     return output
+
+
+def _without_paths(output: Path, base_name: str) -> None:
+    """Name a base model that was loaded from a folder by the folder's name only."""
+    for name in ("adapter_config.json", "README.md"):
+        file = output / name
+        if base_name and file.exists():
+            text = file.read_text(encoding="utf-8")
+            file.write_text(text.replace(base_name, public_name(base_name)), encoding="utf-8")
 
 
 def _excluded(model: nn.Module) -> str | None:
