@@ -173,6 +173,18 @@ def test_a_model_that_says_no_end_is_stopped(patched, table):
     assert len(one.said) <= 2
 
 
+@pytest.mark.parametrize("more", range(1, 4))
+def test_what_is_put_there_counts_as_said(patched, table, more):
+    model, encoder = patched
+    begun = encoder(" 2026 - 1993 =")
+    script = Script(encoder, [" 2026 - 1993 ="], [" so it is"])
+    script.calls = script.calls[: 1 + (more > len(encoder(" 33")))]
+    budget = len(begun) + more
+    (one,) = run(model, encoder, script, table, calculating=True, max_new_tokens=budget)
+    assert not one.has_ended
+    assert one.text.startswith(" 2026 - 1993 = 33")
+
+
 class Kept(BaseStreamer):
     def __init__(self, tokenizer):
         self.tokenizer, self.ids, self.ends = tokenizer, [], 0

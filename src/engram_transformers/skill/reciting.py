@@ -149,7 +149,7 @@ def recite(
     left = list(recitations)
     while left:
         _generate(model, encoder, left, marks, max_new_tokens, shown)
-        left = [one for one in left if not one.has_ended and len(one.said) < max_new_tokens]
+        left = [one for one in left if not one.has_ended]
         added = [one.complete() for one in left] if calculating else []
         unknown = [(one, found) for one in left if resolving and (found := one.unresolved())]
         if unknown:
@@ -157,6 +157,8 @@ def recite(
         if shown is not None:
             for ids in added:
                 shown.insert(ids)
+        # What was put there counts too.
+        left = [one for one in left if len(one.said) < max_new_tokens]
     if streamer is not None:
         streamer.end()
 
