@@ -328,6 +328,19 @@ def test_bad_questions_are_refused(skilled):
         answer(model, tokenizer, ["What?"] * 2, [None] * 2, form="plain", streamer=object())
 
 
+def test_more_names_than_fit_a_question_are_refused(skilled):
+    model, tokenizer = skilled
+    table = UserTable(model, "ann")
+    table.write([named_fact("dog", "71"), named_fact("town", "38")])
+    question = "What is the old town?"
+    answer(model, tokenizer, question, table, form="plain", names="always")
+    for number in range(39):
+        table.write(named_fact(f"thing {number}", str(10 + number)), contexts=0)
+    assert len(table) > 40
+    with pytest.raises(ConfigError, match="more names than fit"):
+        answer(model, tokenizer, question, table, form="plain", names="always")
+
+
 def test_training_is_refused_on_a_model_with_an_adapter(skilled, tmp_path):
     model, tokenizer = skilled
     with pytest.raises(SharedLoraError, match="adapter already"):

@@ -19,8 +19,9 @@ from engram_transformers.errors import (
 )
 from engram_transformers.sequences import Encoder
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER
+from engram_transformers.skill.keys import are_shown_at_once
 from engram_transformers.skill.reciting import Recitation, recite
-from engram_transformers.skill.resolving import Resolved
+from engram_transformers.skill.resolving import Resolved, triggers_of
 from engram_transformers.skill.traces import ANSWER_MARK, Form, forms_of
 from engram_transformers.table import UserTable
 
@@ -113,8 +114,9 @@ def answer(
         names: When the names of the owner's facts (never their values) are shown to the model, so
             that it chooses among them. "unknown": where it asks by a name that no fact has ("My
             smartphone is"), it may take one that the owner has ("My phone is"); see
-            `Answer.resolved`. "always": also with each question, at some tokens per fact. "never":
-            only what it says by itself is read. A table without texts has no names.
+            `Answer.resolved`. "always": also with each question, at some tokens per fact and for up
+            to 40 facts. "never": only what it says by itself is read. A table without texts has no
+            names.
         calculate: Whether sums that the model says ("2026 - 1993 =") are completed exactly.
         max_new_tokens: How much it may say in all, recited parts included.
         streamer: Gets all tokens as they come, recited ones included; for one question only.
@@ -155,6 +157,10 @@ def answer(
     if streamer is not None and len(asked) > 1:
         raise ConfigError("streamer", streamer, "None for several questions")
     _require_written_with_the_skill(model, entries)
+    if names == "always" and not all(are_shown_at_once(triggers_of(one)) for one in entries):
+        raise ConfigError(
+            "names", names, '"unknown" where there are more names than fit a question'
+        )
     encoder = Encoder(tokenizer)
     recitations = [
         Recitation(encoder, text, chosen, entry, with_names=names == "always")
