@@ -121,6 +121,19 @@ def test_what_was_said_before_an_unknown_name_stays(patched, table):
     assert one.text == " My dog is 52. My phone is 71. Answer: no"
 
 
+def test_what_goes_on_behind_nothing_may_have_been_meant_from_the_beginning(patched, table):
+    model, encoder = patched
+    begun = [" My dog is 52. My mobile is unknown."], [" My phone is<end>?"]
+    script = Script(encoder, *begun, [" My phone is"], [" 71. Answer: 71<end>"])
+    (one,) = run(model, encoder, script, table)
+    assert one.text == " My phone is 71. Answer: 71"
+    # What was said already would only be said again.
+    script = Script(encoder, *begun, [" My dog is"], [" Answer: I don't know.<end>"])
+    (one,) = run(model, encoder, script, table)
+    assert one.text == " My dog is 52. My mobile is unknown. Answer: I don't know."
+    assert one.resolved == []
+
+
 def test_without_names_to_choose_from_nothing_is_asked(patched):
     model, encoder = patched
     calls = [" My mobile is unknown."], [" Answer: I don't know.<end>"]
