@@ -15,7 +15,7 @@ import torch
 from benchmarks.common import environment
 from benchmarks.skill import chains, direct, drills, families, general, personal, told
 from benchmarks.skill.card import write_card
-from engram_transformers import Episode, train_shared_lora
+from engram_transformers import Episode, read_episodes, train_shared_lora
 from engram_transformers.pretrained import load_pretrained
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -108,6 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without", nargs="*", default=(), choices=SHARES, help="kinds left out")
+    parser.add_argument(
+        "--episodes", nargs="*", type=Path, default=(), help="more, as save_episodes keeps them"
+    )
     parser.add_argument("--bf16", action="store_true", help="train in mixed precision")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     asked = parser.parse_args(arguments)
@@ -117,7 +120,8 @@ def main(arguments: list[str] | None = None) -> None:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     started = time.perf_counter()
     count = round(asked.steps * asked.batch_size / (1 + ORDINARY))
-    made = episodes(count, asked.seed, tuple(asked.without))
+    more = [one for file in asked.episodes for one in read_episodes(file)]
+    made = episodes(count, asked.seed, tuple(asked.without)) + more
     texts = ordinary(model, tokenizer, round(count * ORDINARY))
     spent = time.perf_counter() - started
     print(f"{len(made)} episodes, {len(texts)} ordinary texts: {spent:.0f} s", flush=True)
