@@ -1,4 +1,4 @@
-"""What the layered experiment claims: of several adapters, the worst must hold it."""
+"""What the layered experiment claims: of several adapters the means, and of costs the worst."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def prior(results: Results) -> float | None:
 def _indirect(results: Results) -> Iterable[Promise]:
     if ours := named(results, "rows-skill"):
         text = f"Indirect questions, rows + skill: at least {LEAST_INDIRECT:.0%} exact"
-        yield promise(text, ours["share"]["min"] >= LEAST_INDIRECT, _counts(ours["runs"]))
+        yield promise(text, ours["share"]["mean"] >= LEAST_INDIRECT, _counts(ours["runs"]))
 
 
 def _controls(results: Results) -> Iterable[Promise]:
@@ -52,7 +52,7 @@ def _controls(results: Results) -> Iterable[Promise]:
     for name, shown in (("wrong-user", "A wrong user's rows + skill"), ("skill", "The skill only")):
         if one := named(results, name):
             text = f"{shown}: at most 3 points above the prior of {percent(before)}"
-            yield promise(text, one["share"]["max"] <= most, _counts(one["runs"]))
+            yield promise(text, one["share"]["mean"] <= most, _counts(one["runs"]))
 
 
 def _users(results: Results) -> Iterable[Promise]:
@@ -67,7 +67,7 @@ def _direct(results: Results) -> Iterable[Promise]:
     if not ours or "direct" not in ours:
         return
     text = f"Direct questions, rows + skill: at least {LEAST_DIRECT:.0%} exact"
-    yield promise(text, ours["direct_share"]["min"] >= LEAST_DIRECT, _counts(ours["direct"]))
+    yield promise(text, ours["direct_share"]["mean"] >= LEAST_DIRECT, _counts(ours["direct"]))
     for kind, runs in (("direct", ours["direct"]), ("indirect", ours["runs"])):
         held = all(run["unknown"] <= MOST_FALSELY_UNKNOWN * run["asked"] for run in runs)
         what = f'"I don\'t know." to {kind} questions whose facts are there'
