@@ -30,6 +30,8 @@ SHARES = {
 """Which share of the episodes is of each kind."""
 ORDINARY = 0.2
 """Ordinary texts and chats, for each episode."""
+_CONTINUED = 1500
+"""So many texts of the model's own are made; more take long."""
 
 
 def episodes(count: int, seed: int, without: tuple[str, ...] = ()) -> list[Episode]:
@@ -55,45 +57,56 @@ def episodes(count: int, seed: int, without: tuple[str, ...] = ()) -> list[Episo
     return [one for kind in made for one in kind]
 
 
-def ordinary(model: Any, tokenizer: Any, count: int) -> list[Any]:
-    """Return text and chats on which the model is to stay as it is, each chat answered by it.
+def ordinary(model: Any, tokenizer: Any, count: int, seed: int) -> list[Any]:
+    """Return text and chats on which the model is to stay as it is.
+
+    A third each: texts, chats that the model answers, and texts that it goes on with by itself.
+    Each kind is repeated if there are fewer.
 
     Args:
         model: The model without any adapter.
         tokenizer: Its tokenizer.
-        count: How many, half of them chats; both are repeated if there are fewer.
+        count: How many.
+        seed: Of what it says by itself.
     """
-    half = count // 2
-    texts, questions = general.texts()[0], general.questions()[0][:half]
-    chats: list[Any] = []
-    for start in range(0, len(questions), 64):
-        some = questions[start : start + 64]
-        chats += zip(some, said(model, tokenizer, some, 64), strict=True)
-    as_chats = [
-        [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        for question, answer in chats
+    third = -(-count // 3)
+    questions = general.questions()[0][:third]
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    answers = said(model, tokenizer, [_rendered(tokenizer, chat) for chat in chats])
+    answered = [
+        [*chat, {"role": "assistant", "content": answer}]
+        for chat, answer in zip(chats, answers, strict=True)
         if answer
     ]
-    return [one for kind in (texts, as_chats) for one in (kind * (half // len(kind) + 1))[:half]]
+    begun = general.openings(min(third, _CONTINUED), seed)
+    torch.manual_seed(seed)
+    going_on = said(model, tokenizer, begun, do_sample=True, top_k=0, top_p=0.9)
+    own = [f"{begins} {goes_on}" for begins, goes_on in zip(begun, going_on, strict=True)]
+    kinds: list[list[Any]] = [general.texts()[0], answered, own]
+    return [one for kind in kinds for one in (kind * (third // len(kind) + 1))[:third]]
 
 
-def said(model: Any, tokenizer: Any, questions: list[str], max_new_tokens: int) -> list[str]:
-    """Return what a model answers to questions in chats, greedily."""
-    chats = [[{"role": "user", "content": question}] for question in questions]
-    inputs = tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True
-    ).to(model.device)
-    with torch.no_grad():
-        output = model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.eos_token_id,
+def said(model: Any, tokenizer: Any, prompts: list[str], **how: Any) -> list[str]:
+    """Return what a model goes on with: greedily, unless `how` says otherwise."""
+    found: list[str] = []
+    for start in range(0, len(prompts), 256):
+        inputs = tokenizer(prompts[start : start + 256], return_tensors="pt", padding=True).to(
+            model.device
         )
-    answered = tokenizer.batch_decode(
-        output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-    )
-    return [answer.strip() for answer in answered]
+        with torch.no_grad():
+            output = model.generate(
+                **inputs,
+                max_new_tokens=64,
+                pad_token_id=tokenizer.eos_token_id,
+                **{"do_sample": False, **how},
+            )
+        new = output[:, inputs["input_ids"].shape[1] :]
+        found += [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return found
+
+
+def _rendered(tokenizer: Any, chat: list[dict[str, str]]) -> str:
+    return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -122,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     count = round(asked.steps * asked.batch_size / (1 + ORDINARY))
     more = [one for file in asked.episodes for one in read_episodes(file)]
     made = episodes(count, asked.seed, tuple(asked.without)) + more
-    texts = ordinary(model, tokenizer, round(count * ORDINARY))
+    texts = ordinary(model, tokenizer, round(count * ORDINARY), asked.seed)
     spent = time.perf_counter() - started
     print(f"{len(made)} episodes, {len(texts)} ordinary texts: {spent:.0f} s", flush=True)
     started = time.perf_counter()

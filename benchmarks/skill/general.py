@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 
+from benchmarks.skill.values import FIRST
+
 _SUBJECTS = (
     "tides, glaciers, bread, democracy, bicycles, volcanoes, jazz, printing, vaccines, compasses,"
     " rainbows, steam engines, chess, coral reefs, inflation, satellites, fermentation, opera,"
@@ -82,6 +84,39 @@ _QUESTIONS = (
     "How old was Mozart when he died?",
     "What is the currency of Switzerland?",
 )
+_OPENINGS = (
+    "{first}: Hey {second}, how was your week?\n{second}:",
+    "{first}: I can't believe it's already Friday!\n{second}:",
+    "{first}: Guess what happened to my sister yesterday.\n{second}:",
+    "{first}: Did you finish the painting you told me about?\n{second}:",
+    "{first}: We should go camping again this summer.\n{second}:",
+    "{first}: My dog is driving me crazy.\n{second}:",
+    "{first}: I got the job!\n{second}:",
+    "{first}: I've been thinking about moving to the coast.\n{second}:",
+    "{first}: What are you reading at the moment?\n{second}:",
+    "{first}: Thanks again for your help with the party.\n{second}:",
+    "Dear {first},\n\nthank you for",
+    "Hi {first}, just a quick note about",
+    "Dear diary, today",
+    "My name is {first} and I",
+    "My favourite thing about",
+    "My mother always said that",
+    "When I was a child, my",
+    "{first} opened the door and",
+    "It was raining when {first} and {second}",
+    "Once upon a time there was",
+    "The company announced on Monday that",
+    "In this chapter, we will",
+    "Ingredients:\n",
+    "def ",
+    "The patient is a",
+    "Q: What is",
+    "According to the report,",
+    "The weather in",
+    "I bought this phone last month and",
+    "The museum of",
+)
+"""Beginnings that a model goes on from by itself."""
 _HELD_OUT = 6
 """One question in so many is held out of training."""
 
@@ -104,3 +139,13 @@ def texts() -> tuple[list[str], list[str]]:
     random.Random(0).shuffle(paragraphs)
     held_out = paragraphs[::10]
     return [one for one in paragraphs if one not in held_out], held_out
+
+
+def openings(count: int, seed: int) -> list[str]:
+    """Return beginnings of ordinary text: conversations, letters, stories, reports."""
+    lot = random.Random(seed)
+    made: list[str] = []
+    for number in range(count):
+        first, second = lot.sample(FIRST, 2)
+        made.append(_OPENINGS[number % len(_OPENINGS)].format(first=first, second=second))
+    return made
