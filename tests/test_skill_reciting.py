@@ -241,15 +241,16 @@ def test_of_many_names_the_chosen_ones_are_chosen_from_again(patched):
 def test_only_triggers_of_the_owner_may_be_said(patched):
     model, encoder = patched
     triggers = ("My dog is", "My dog is a", "My old cat is")
-    asked = Unresolved("Which?", (), "My hound is", triggers)
+    none = encoder(" None")[0]
     said = _say_one_of(model, encoder, [encoder("Q:")] * 2, [
         {tuple(encoder(f" {trigger}")): trigger for trigger in triggers},
         {tuple(encoder(" My cat is")): "My cat is"},
-    ])  # fmt: skip
+    ], [none, none])  # fmt: skip
     assert said[0].trigger in triggers
     assert said[1].trigger == "My cat is"
-    assert 0 <= said[1].probability < 0.35
-    # A model that was never trained to choose is sure of nothing.
+    assert 0 <= said[1].probability < 0.5
+    # A model that was never trained to choose takes none of them.
+    asked = Unresolved("Which?", (), "My hound is", triggers)
     assert resolve(model, encoder, [asked], "plain") == [None]
 
 

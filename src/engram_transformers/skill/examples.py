@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NOT_LEARNED = -100
 _NAMES = (2, 40)
 """How many names a question comes with, if any."""
-_MISSING_FROM_NAMES = 0.35
+_MISSING_FROM_NAMES = 0.3
 """The share of questions with names of which a needed fact is left out: they are asked where none
 is known by the name that was said, and mostly it is missing."""
 _ORDINARY_LENGTH = 96

@@ -2,8 +2,8 @@
 
 Rows answer exact words. A question about a smartphone makes the skill say "My smartphone is", and
 a fact that is stored as "My phone is" stays silent. Then the names of what the owner's tables hold
-(never their values) are shown to the model, which was trained to say the one that is meant, or a
-name that is not among them: its probability for a listed name says how sure it is.
+(never their values) are shown to the model, which was trained to say the one that is meant, or
+"None of these.": the odds between the two say how sure it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from engram_transformers.active import use_tables
 from engram_transformers.evaluation import left_padded
 from engram_transformers.sequences import Encoder
 from engram_transformers.skill.keys import are_shown_at_once, name_of
-from engram_transformers.skill.traces import Form, question_ids, spell
+from engram_transformers.skill.traces import NONE_OF_THEM, Form, question_ids, spell
 from engram_transformers.table import UserTable
 
-_LEAST_PROBABILITY = 0.6
-"""Of a name that is taken: below, the question is rather for something that the owner has not."""
+_LEAST_PROBABILITY = 0.5
+"""Of a name that is taken, against none of them."""
 
 
 class Resolved(NamedTuple):
@@ -86,7 +86,7 @@ class _Chosen(NamedTuple):
 
     Attributes:
         trigger: The trigger.
-        probability: Of its words, 0 to 1, among all that the model could have said.
+        probability: Of its words, against "None of these.", 0 to 1.
     """
 
     trigger: str
@@ -141,7 +141,8 @@ def _choose(
         {tuple(spell(encoder, trigger, form, one.before)): trigger for trigger in triggers}
         for one, triggers in some
     ]
-    chosen = iter(_say_one_of(model, encoder, prompts, spelled))
+    none = [spell(encoder, NONE_OF_THEM, form, one.before)[0] for one, _ in some]
+    chosen = iter(_say_one_of(model, encoder, prompts, spelled, none))
     return [next(chosen) if triggers else None for _, triggers in asked]
 
 
@@ -150,8 +151,17 @@ def _say_one_of(
     encoder: Encoder,
     prompts: Sequence[Sequence[int]],
     spelled: Sequence[dict[tuple[int, ...], str]],
+    none: Sequence[int],
 ) -> list[_Chosen]:
-    """Let the model say one of several texts to each prompt, and return how likely it was."""
+    """Let the model say one of several texts to each prompt.
+
+    Args:
+        model: A patched model.
+        encoder: Of its tokenizer.
+        prompts: Ids of the prompts.
+        spelled: For each the ids of the texts, and the texts.
+        none: For each the first id of what is said where none of the texts fits.
+    """
     any_model: Any = model
     tokenizer: Any = encoder.tokenizer
     end: int = tokenizer.eos_token_id
@@ -181,7 +191,11 @@ def _say_one_of(
     said = output.sequences[:, start:]
     log_probabilities = logits.log_softmax(-1).gather(-1, said[..., None])[..., 0]
     chosen: list[_Chosen] = []
-    for texts, row, logs in zip(spelled, said.tolist(), log_probabilities.tolist(), strict=True):
+    of_none = logits[:, 0].log_softmax(-1)[range(len(none)), list(none)]
+    for texts, row, logs, without in zip(
+        spelled, said.tolist(), log_probabilities.tolist(), of_none.tolist(), strict=True
+    ):
         (text,) = [text for text in texts if tuple([*row, end][: len(text) + 1]) == (*text, end)]
-        chosen.append(_Chosen(texts[text], math.exp(sum(logs[: len(text)]))))
+        odds = math.exp(min(without - sum(logs[: len(text)]), 100.0))
+        chosen.append(_Chosen(texts[text], 1 / (1 + odds)))
     return chosen

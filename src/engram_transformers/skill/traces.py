@@ -19,6 +19,8 @@ ANSWER_MARK = "Answer:"
 """What stands between the working and the answer."""
 NAMES_MARK = "Known about me:"
 """What stands before the names of what is known, if a question comes with them."""
+NONE_OF_THEM = "None of these."
+"""What is said where none of the names is the one that is needed."""
 
 
 class Segment(NamedTuple):
@@ -58,16 +60,22 @@ def question_ids(
     return prompt_ids(encoder, prompt)[0]
 
 
-def trace(episode: Episode, form: Form) -> list[Segment]:
+def trace(episode: Episode, form: Form, *, with_names: bool = False) -> list[Segment]:
     """Return what is to be said to an episode's question, without the end token.
 
     Each needed trigger is recited, the row's value follows, then the working, then the answer.
+
+    Args:
+        episode: The episode.
+        form: How its question is put.
+        with_names: Whether the names of what is known are shown with it.
     """
     segments: list[Segment] = []
     for trigger in episode.needed:
         value = episode.value(trigger)
         if value is None:
-            segments.append(Segment(f" {trigger} {UNKNOWN_VALUE}.", True))
+            said = NONE_OF_THEM if with_names else f"{trigger} {UNKNOWN_VALUE}."
+            segments.append(Segment(f" {said}", True))
         else:
             said = f"{joined(trigger, value)}{stop_text(value, AUTO_STOP)}"
             segments += [Segment(f" {trigger}", True), Segment(said, False)]
@@ -102,7 +110,7 @@ def trace_ids(
         raise EpisodeError(episode.question, "the tokenizer has no end token to stop with.")
     ids = question_ids(encoder, episode.question, form, names)
     learned = [False] * len(ids)
-    for text, is_learned in trace(episode, form):
+    for text, is_learned in trace(episode, form, with_names=bool(names)):
         added = _behind(encoder, text)
         ids += added
         learned += [is_learned] * len(added)

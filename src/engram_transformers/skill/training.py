@@ -44,7 +44,7 @@ def train_shared_lora(
     epochs: float = 1.0,
     batch_size: int = 64,
     ordinary_weight: float = 1.0,
-    with_names: float = 0.3,
+    with_names: float = 0.45,
     missing: float = 0.1,
     max_length: int = 768,
     seed: int = 0,
