@@ -6,6 +6,7 @@ python -m benchmarks.train_skill --output skills/smollm2-135m-instruct --device 
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,22 @@ from benchmarks.skill import chains, direct, drills, families, general, personal
 from benchmarks.skill.card import write_card
 from engram_transformers import Episode, read_episodes, train_shared_lora
 from engram_transformers.pretrained import load_pretrained
+from engram_transformers.skill.traces import NAMES_MARK
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SHARES = {
-    "direct": 0.26,
-    "personal": 0.2,
+    "direct": 0.24,
+    "personal": 0.18,
     "families": 0.2,
-    "chains": 0.12,
-    "told": 0.12,
-    "drills": 0.1,
+    "chains": 0.15,
+    "told": 0.15,
+    "drills": 0.08,
 }
 """Which share of the episodes is of each kind."""
 ORDINARY = 0.2
 """Ordinary texts and chats, for each episode."""
+WITH_NAMES = 0.4
+"""The share of chats in which names of facts are shown."""
 _CONTINUED = 1500
 """So many texts of the model's own are made; more take long."""
 
@@ -60,8 +64,8 @@ def episodes(count: int, seed: int, without: tuple[str, ...] = ()) -> list[Episo
 def ordinary(model: Any, tokenizer: Any, count: int, seed: int) -> list[Any]:
     """Return text and chats on which the model is to stay as it is.
 
-    A third each: texts, chats that the model answers, and texts that it goes on with by itself.
-    Each kind is repeated if there are fewer.
+    A third each: texts, chats that the model answers, a part of them with names of facts that they
+    do not need, and texts that it goes on with by itself. Each kind is repeated if there are fewer.
 
     Args:
         model: The model without any adapter.
@@ -70,7 +74,7 @@ def ordinary(model: Any, tokenizer: Any, count: int, seed: int) -> list[Any]:
         seed: Of what it says by itself.
     """
     third = -(-count // 3)
-    questions = general.questions()[0][:third]
+    questions = _with_names(general.questions()[0][:third], seed)
     chats = [[{"role": "user", "content": question}] for question in questions]
     answers = said(model, tokenizer, [_rendered(tokenizer, chat) for chat in chats])
     answered = [
@@ -84,6 +88,18 @@ def ordinary(model: Any, tokenizer: Any, count: int, seed: int) -> list[Any]:
     own = [f"{begins} {goes_on}" for begins, goes_on in zip(begun, going_on, strict=True)]
     kinds: list[list[Any]] = [general.texts()[0], answered, own]
     return [one for kind in kinds for one in (kind * (third // len(kind) + 1))[:third]]
+
+
+def _with_names(questions: list[str], seed: int) -> list[str]:
+    """Show names of facts with some questions, as they are shown with those that need them."""
+    lot = random.Random(seed)
+    keys = [one.key for one in direct.split()[0]]
+    return [
+        f"{question}\n{NAMES_MARK} {'; '.join(lot.sample(keys, lot.randint(2, 12)))}"
+        if lot.random() < WITH_NAMES
+        else question
+        for question in questions
+    ]
 
 
 def said(model: Any, tokenizer: Any, prompts: list[str], **how: Any) -> list[str]:
@@ -125,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--episodes", nargs="*", type=Path, default=(), help="more, as save_episodes keeps them"
     )
     parser.add_argument("--bf16", action="store_true", help="train in mixed precision")
+    parser.add_argument("--compile", action="store_true", help="run blocks through torch.compile")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     asked = parser.parse_args(arguments)
     torch.set_float32_matmul_precision("high")
@@ -151,6 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
         max_length=512,
         seed=asked.seed,
         resume=asked.resume,
+        compile_blocks=asked.compile,
         epochs=100,
         max_steps=asked.steps,
         bf16=asked.bf16,

@@ -384,6 +384,31 @@ def test_memories_are_not_adapted(tiny_llama, tiny_tokenizer, tmp_path):
     assert table.write(named_fact("dog", "71")).recalled == 1.0
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+def test_blocks_may_be_compiled_for_training_and_are_not_afterwards(
+    tiny_llama, tiny_tokenizer, tmp_path, monkeypatch
+):
+    options = {"forms": ["plain"], "batch_size": 4, "use_cpu": True, "disable_tqdm": True}
+    train_shared_lora(tiny_llama, tiny_tokenizer, episodes(8), tmp_path / "plain", **options)
+    compiled = []
+
+    def compile_eagerly(module, **how):
+        compiled.append((module, how))
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager", **how)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    folder = tmp_path / "compiled"
+    train_shared_lora(
+        tiny_llama, tiny_tokenizer, episodes(8), folder, compile_blocks=True, **options
+    )
+    blocks = list(tiny_llama.model.layers)
+    assert compiled == [(block, {"dynamic": True}) for block in blocks]
+    assert all(block._compiled_call_impl is None for block in blocks)
+    plain = load_file(tmp_path / "plain" / "adapter_model.safetensors")
+    for name, weight in load_file(folder / "adapter_model.safetensors").items():
+        torch.testing.assert_close(weight, plain[name], rtol=0.02, atol=1e-3)
+
+
 def test_training_goes_on_from_a_checkpoint(tiny_llama, tiny_tokenizer, tmp_path):
     options = {"batch_size": 4, "forms": ["plain"], "use_cpu": True, "disable_tqdm": True}
     options |= {"save_strategy": "steps", "save_steps": 2, "lr_scheduler_type": "constant"}

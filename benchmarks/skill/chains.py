@@ -10,8 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.skill.chain_texts import GROUPS, Group, Predicate
-from benchmarks.skill.values import value
+from benchmarks.skill.chain_texts import GROUPS, First, Group, Predicate
 from engram_transformers import Episode, recall_key
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER
 
@@ -59,12 +58,12 @@ def _asked(lot: random.Random) -> Iterator[Episode]:
 
 def _episode(form: Form, lot: random.Random) -> Episode:
     group, predicate = form.group, form.predicate
-    first = group.first(lot)
+    first = group.first(lot, leads="{lead}" in form.question)
     trigger = predicate.trigger(first.entity)
-    answer = value(predicate.kind, lot)
+    answer = predicate.value(lot)
     known = {first.trigger: first.said, trigger: answer}
-    question = _question(form.question, first.called)
-    others = _others(form, first.entity, lot)
+    question = _question(form.question, first)
+    others = _others(form, first, lot)
     needed = (first.trigger, trigger)
     if lot.random() < UNKNOWN:
         missing = lot.choice(needed)
@@ -82,31 +81,38 @@ def _episode(form: Form, lot: random.Random) -> Episode:
     return Episode(table, question, answer, needed)
 
 
-def _others(form: Form, entity: str, lot: random.Random) -> dict[str, str]:
-    """Make the other facts of a table."""
+def _others(form: Form, first: First, lot: random.Random) -> dict[str, str]:
+    """Make the other facts of a table; none names what may be called the same."""
     count, found = lot.randint(*OTHERS), dict[str, str]()
     if lot.random() < SAME_PREDICATE:
         rival = form.group.first(lot)
-        if rival.entity != entity:
-            found[form.predicate.trigger(rival.entity)] = value(form.predicate.kind, lot)
+        if _is_another(rival, first):
+            found[form.predicate.trigger(rival.entity)] = form.predicate.value(lot)
             found[rival.trigger] = rival.said
     if lot.random() < ENTITY_ELSE:
         other = _other(form.group.predicates, form.predicate, lot)
-        found[other.trigger(entity)] = value(other.kind, lot)
+        found[other.trigger(first.entity)] = other.value(lot)
     while len(found) < count:
         group = lot.choice(GROUPS)
         one = group.first(lot)
+        if not _is_another(one, first):
+            continue
         found[one.trigger] = one.said
         if lot.random() < 0.5:
             predicate = lot.choice(group.predicates)
-            found[predicate.trigger(one.entity)] = value(predicate.kind, lot)
+            found[predicate.trigger(one.entity)] = predicate.value(lot)
     return dict(list(found.items())[: OTHERS[1]])
 
 
+def _is_another(one: First, first: First) -> bool:
+    return one.entity != first.entity and not set(one.names) & set(first.names)
+
+
 def _other(predicates: Sequence[Predicate], asked: Predicate, lot: random.Random) -> Predicate:
-    return lot.choice([one for one in predicates if one.form != asked.form])
+    """Choose one that does not say the same."""
+    return lot.choice([one for one in predicates if one.asked != asked.asked])
 
 
-def _question(template: str, called: str) -> str:
-    question = template.format(my=called)
+def _question(template: str, first: First) -> str:
+    question = template.format(my=first.called, lead=first.lead)
     return f"{question[0].upper()}{question[1:]}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Sequence
 
 from benchmarks.skill.attributes import Attribute, attributes
-from benchmarks.skill.values import value
+from benchmarks.skill.values import FIRST, LAST, value
 from benchmarks.skill.wordings import BY_KIND, GENERAL
 from engram_transformers import Episode, Fact, named_fact, recall_key
 from engram_transformers.facts import Prompt, as_facts
@@ -21,6 +22,10 @@ BY_ALIAS = 0.4
 """The share of templates that are filled with another name of the attribute."""
 OTHERS = (2, 6)
 """How many facts a table has besides."""
+NEAR = 0.5
+"""The share of tables with facts whose names share a word with what is asked for."""
+LONGER = 0.15
+"""The share of values that are longer than their kind's: an answer is all that is stored."""
 HELD_OUT = 7
 """One attribute in so many is held out of training."""
 _AMERICAN = {
@@ -54,7 +59,36 @@ def split() -> tuple[list[Attribute], list[Attribute]]:
 def fact(attribute: Attribute, lot: random.Random) -> Fact:
     """Return a fact with all of the attribute's names."""
     said = value(attribute.kind, lot)
+    if lot.random() < LONGER:
+        said = _longer(said, attribute.kind, lot)
     return named_fact(attribute.key, said, aliases=attribute.aliases)
+
+
+def _longer(said: str, kind: str, lot: random.Random) -> str:
+    """Return a value with something before or behind it."""
+    form = lot.choice(
+        (
+            "{year} {said}",
+            "{said} {number}",
+            "a {said} named {first}",
+            "{said} and {same}",
+            "{said}, {same}, {other}",
+            "{said} in {place}",
+            "{said} ({year})",
+            "{said} with {other}",
+            "{said} by {first} {last}",
+        )
+    )
+    return form.format(
+        said=said,
+        same=value(kind, lot),
+        other=value(kind, lot),
+        year=value("year", lot),
+        number=lot.randint(1, 99),
+        place=value("place", lot),
+        first=lot.choice(FIRST),
+        last=lot.choice(LAST),
+    )
 
 
 def episodes(known: Sequence[Attribute], count: int, seed: int) -> list[Episode]:
@@ -86,6 +120,10 @@ def _respelt(text: Prompt) -> str:
 
 def _episode(known: Sequence[Attribute], lot: random.Random) -> Episode:
     asked, *others = lot.sample(known, 1 + lot.randint(*OTHERS))
+    if lot.random() < NEAR:
+        words = _words(asked.key)
+        near = [one for one in known if one != asked and not words.isdisjoint(_words(one.key))]
+        others += [one for one in lot.sample(near, min(len(near), 2)) if one not in others]
     taken = {asked.key, *asked.aliases}
     others = [one for one in others if not taken & {one.key, *one.aliases}]
     facts = [fact(one, lot) for one in others]
@@ -94,6 +132,11 @@ def _episode(known: Sequence[Attribute], lot: random.Random) -> Episode:
         return Episode(_apart(facts), question, UNKNOWN_ANSWER, (recall_key(name),))
     own = fact(asked, lot)
     return Episode(_apart([own, *facts]), question, own.answer, (recall_key(name),))
+
+
+@functools.cache
+def _words(name: str) -> frozenset[str]:
+    return frozenset(word for word in re.findall(r"\w+", name.casefold()) if len(word) > 2)
 
 
 def _apart(facts: Sequence[Fact]) -> list[Fact]:

@@ -28,7 +28,7 @@ _NAMES = (2, 40)
 _MISSING_FROM_NAMES = 0.3
 """The share of questions with names of which a needed fact is left out: they are asked where none
 is known by the name that was said, and mostly it is missing."""
-_ORDINARY_LENGTH = 96
+_ORDINARY_LENGTH = 160
 """In tokens: not longer than most episodes, since all of a batch is as long as its longest."""
 
 
@@ -120,8 +120,8 @@ def _with_names(
     by_trigger = {prompt: str(listed[id(fact)]) for fact in own for prompt in fact.prompts}
     taken = {*by_trigger, *episode.needed}
     shown = list(map(str, listed.values()))
-    others = [fact for one in lot.sample(known, min(wanted, len(known))) for fact in one.facts]
-    for fact in as_facts(lot.sample(others, len(others))):
+    others = [one for one in lot.sample(known, min(wanted, len(known))) if one.facts]
+    for fact in as_facts([lot.choice(one.facts) for one in others]):
         # Not by another name what is asked for, or known, already.
         if not isinstance(fact.prompt, str) or not taken.isdisjoint(fact.prompts):
             continue

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram_transformers.architectures import unwrap
+from engram_transformers.architectures import find_blocks, unwrap
 from engram_transformers.errors import ConfigError, MissingExtraError, SharedLoraError
 from engram_transformers.facts import FactLike
 from engram_transformers.fingerprint import adapter_fingerprint
@@ -44,11 +44,12 @@ def train_shared_lora(
     epochs: float = 1.0,
     batch_size: int = 64,
     ordinary_weight: float = 1.0,
-    with_names: float = 0.45,
+    with_names: float = 0.6,
     missing: float = 0.1,
     max_length: int = 768,
     seed: int = 0,
     resume: bool = False,
+    compile_blocks: bool = False,
     **trainer_arguments: Any,
 ) -> Path:
     """Train the LoRA that carries the skill, and save it as a PEFT adapter.
@@ -63,7 +64,7 @@ def train_shared_lora(
         tokenizer: Its tokenizer.
         episodes: Other people's: those who use the skill later should not be among them.
         output_dir: Where the adapter goes, and checkpoints (if `save_strategy` is given).
-        ordinary_texts: Text that has nothing to do with any memory; its first 96 tokens are used.
+        ordinary_texts: Text that has nothing to do with any memory; its first 160 tokens are used.
             Also chats that end with the assistant's answer, and (prompt, answer) pairs: the model
             is to go on answering what needs no memory as it does now.
         forms: In which forms questions are put; each episode gets one by lot. None: all that the
@@ -80,6 +81,8 @@ def train_shared_lora(
         max_length: Of an episode, in tokens; longer ones are refused.
         seed: Of the order, the forms and the LoRA's start.
         resume: Go on from the last checkpoint in `output_dir`, with the same episodes and options.
+        compile_blocks: Whether each block runs through `torch.compile`, which takes time at first.
+            Steps of a small model on a GPU are mostly launches of small kernels; this saves them.
         **trainer_arguments: More of `transformers.TrainingArguments`.
 
     Returns:
@@ -117,6 +120,7 @@ def train_shared_lora(
         raise ConfigError("forms", forms, f"some of {known}")
     examples = episode_examples(tokenizer, episodes, asked, max_length, seed, with_names, missing)
     examples += ordinary_examples(tokenizer, ordinary_texts)
+    blocks = find_blocks(base)[1] if compile_blocks else []
     before = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
     was_training = base.training
     torch.manual_seed(seed)
@@ -131,6 +135,8 @@ def train_shared_lora(
         ),
     )
     try:
+        for block in blocks:
+            block.compile(dynamic=True)
         trainer = _trainer(
             adapted,
             examples,
@@ -161,6 +167,8 @@ def train_shared_lora(
             adapted.save_pretrained(str(output), save_embedding_layers=False)
             _without_paths(output, str(base.name_or_path))
     finally:
+        for block in blocks:
+            block._compiled_call_impl = None
         adapted.unload()
         for name, parameter in base.named_parameters():
             parameter.requires_grad_(before[name])
@@ -266,7 +274,7 @@ def logits_at(
 
     # A hook, since whatever wraps the model (data parallelism, mixed precision) must be run whole.
     with head.register_forward_pre_hook(select):
-        return any_model(input_ids=ids, attention_mask=mask).logits[0]
+        return any_model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
 
 
 def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
