@@ -23,11 +23,11 @@ from engram_transformers.skill.traces import NAMES_MARK
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SHARES = {
     "direct": 0.24,
-    "personal": 0.18,
-    "families": 0.2,
-    "chains": 0.15,
-    "told": 0.15,
-    "drills": 0.08,
+    "personal": 0.12,
+    "families": 0.22,
+    "chains": 0.14,
+    "told": 0.16,
+    "drills": 0.12,
 }
 """Which share of the episodes is of each kind."""
 ORDINARY = 0.2
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--label", help="the model's Hub id, if --model is a folder")
     parser.add_argument("--output", type=Path, required=True, help="folder of the adapter")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=2800)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--rank", type=int, default=8)

@@ -434,10 +434,11 @@ def asked_with_names(tokenizer, known, share=1.0, seed=0, missing=0.0):
     return [tokenizer.decode(example.ids) for example in found]
 
 
+PHONE, DOG = named_fact("phone", "71", aliases="mobile"), named_fact("dog", "52")
 NAMED = [
-    Episode([named_fact("phone", "71", aliases="mobile")], "Which phone?", "71", "My phone is"),
-    Episode([named_fact("dog", "52")], "Which dog?", "52", "My dog is"),
-    Episode([named_fact("mobile", "33")], "Which mobile?", "33", "My mobile is"),
+    Episode([PHONE, DOG, named_fact("river", "17")], "Which phone?", "71", "My phone is"),
+    Episode([DOG], "Which dog?", "52", "My dog is"),
+    Episode([named_fact("cat", "33")], "Which cat?", "33", "My cat is"),
 ]
 
 
@@ -448,15 +449,26 @@ def test_a_question_may_come_with_names_and_what_is_needed_is_said_by_the_listed
     for seed in range(12):
         first = asked_with_names(tiny_tokenizer, NAMED, seed=seed)[0]
         names = first.split("Known about me: ")[1].split("\n")[0].split("; ")
-        assert len(names) == len(set(names))
-        assert ("mobile" in names) != ("phone" in names)  # one name for one fact
         assert "unknown" not in first
         if "None of these. Answer: I don't know." in first:
+            assert sorted(names) == ["dog", "river"]
             continue
-        said = "phone" if "phone" in names else "mobile"
+        (said,) = {"phone", "mobile"} & set(names)  # one name for one fact
+        assert sorted({*names} - {said}) == ["dog", "river"]  # its own table's, nobody else's
         listed.add(said)
         assert f"My {said} is 71. Answer: 71" in first
     assert listed == {"phone", "mobile"}
+
+
+def test_of_more_names_than_are_shown_the_needed_ones_are_among_them(tiny_tokenizer):
+    many = [named_fact(f"item {number}", "52") for number in range(60)]
+    both = ("My item 7 is", "My item 51 is")
+    asked = [Episode(many, "Which?", "52", both)]
+    for seed in range(4):
+        (text,) = asked_with_names(tiny_tokenizer, asked, seed=seed)
+        names = text.split("Known about me: ")[1].split("\n")[0].split("; ")
+        assert len(names) == len(set(names)) == 40
+        assert "None of these" in text or {"item 7", "item 51"} <= set(names)
 
 
 def test_of_some_questions_what_is_needed_is_left_out(tiny_tokenizer):

@@ -76,16 +76,66 @@ class Script:
         return SimpleNamespace(sequences=sequences, logits=logits.unbind(1))
 
 
-def run(model, encoder, script, *entries, streamer=None, **options):
+def run(model, encoder, script, *entries, streamer=None, with_names=False, **options):
     model.generate = script
-    found = [Recitation(encoder, f"Q{n}?", "plain", entry) for n, entry in enumerate(entries)]
+    found = [
+        Recitation(encoder, f"Q{n}?", "plain", entry, with_names=with_names)
+        for n, entry in enumerate(entries)
+    ]
     settings = {"resolving": True, "calculating": False, "max_new_tokens": 60, **options}
     recite(model, encoder, found, streamer=streamer, **settings)
     assert not script.calls
     return found
 
 
-def test_a_name_that_no_fact_has_is_replaced_by_the_one_that_is_chosen(patched, table):
+def test_where_a_name_is_none_of_the_owners_these_are_shown_and_it_starts_again(patched, table):
+    model, encoder = patched
+    script = Script(
+        encoder, [" My dog is 52. My mobile is unknown."], [" My phone is 71. Answer: 71<end>"]
+    )
+    (one,) = run(model, encoder, script, table)
+    assert one.text == " My phone is 71. Answer: 71"
+    assert one.resolved == [Resolved("My mobile is", "My phone is")]
+    first, again = script.prompts
+    assert "phone" not in first[0]
+    assert "Q0?" in again[0]
+    assert "phone; dog" in again[0]  # names only
+    assert not set("75") & set(again[0])
+    assert one.has_ended
+
+
+def test_what_the_owner_does_not_have_stays_unknown(patched, table):
+    model, encoder = patched
+    calls = [" My boat is unknown."], [" None of these. Answer: I don't know.<end>"]
+    (one,) = run(model, encoder, Script(encoder, *calls), table)
+    assert one.text == " None of these. Answer: I don't know."
+    assert one.resolved == []
+
+
+def test_it_starts_again_once_and_then_a_listed_name_takes_the_place_of_others(patched, table):
+    model, encoder = patched
+    calls = (
+        [" My boat is unknown."],
+        [" My mobile is unknown."],
+        [" My phone is"],
+        [" 71. Answer: 71<end>"],
+    )
+    (one,) = run(model, encoder, Script(encoder, *calls), table)
+    assert one.text == " My phone is 71. Answer: 71"
+    boat, mobile = (Resolved(said, "My phone is") for said in ("My boat is", "My mobile is"))
+    assert one.resolved == [boat, mobile]
+
+
+def test_what_was_taken_back_counts_as_said(patched, table):
+    model, encoder = patched
+    begun = encoder(" My boat is unknown.")
+    calls = [" My boat is unknown."], [" My dog is"]
+    (one,) = run(model, encoder, Script(encoder, *calls), table, max_new_tokens=len(begun) + 2)
+    assert not one.has_ended
+    assert one.length == len(begun) + 2
+
+
+def test_a_name_that_is_not_listed_is_replaced_by_the_one_that_is_chosen(patched, table):
     model, encoder = patched
     script = Script(
         encoder,
@@ -93,19 +143,30 @@ def test_a_name_that_no_fact_has_is_replaced_by_the_one_that_is_chosen(patched, 
         [" My phone is"],
         [" 71. Answer: 71<end>"],
     )
-    (one,) = run(model, encoder, script, table)
+    (one,) = run(model, encoder, script, table, with_names=True)
     assert one.text == " My phone is 71. Answer: 71"
     assert one.resolved == [Resolved("My mobile is", "My phone is")]
-    assert "phone; dog" in script.prompts[1][0]  # names only
-    assert "71" not in script.prompts[1][0]
     assert script.prompts[2][0].endswith("My phone is")
-    assert one.has_ended
 
 
-def test_what_the_owner_does_not_have_stays_unknown(patched, table):
+def test_with_more_names_than_are_shown_it_does_not_start_again(patched):
+    model, encoder = patched
+    table = UserTable(model, "ann")
+    table.write([named_fact(f"item {number}", "71") for number in range(45)])
+    calls = (
+        [" My dog is unknown."],
+        [" My item 2 is", " My item 44 is"],
+        [" My item 44 is"],
+        [" 71. Answer: 71<end>"],
+    )
+    (one,) = run(model, encoder, Script(encoder, *calls), table)
+    assert one.resolved == [Resolved("My dog is", "My item 44 is")]
+
+
+def test_where_none_is_meant_it_stays_unknown(patched, table):
     model, encoder = patched
     calls = [" My boat is unknown."], [" My dog is<end>?"], [" Answer: I don't know.<end>"]
-    (one,) = run(model, encoder, Script(encoder, *calls), table)
+    (one,) = run(model, encoder, Script(encoder, *calls), table, with_names=True)
     assert one.text == " My boat is unknown. Answer: I don't know."
     assert one.resolved == []
 
@@ -117,7 +178,7 @@ def test_what_was_said_before_an_unknown_name_stays(patched, table):
         [" My phone is"],
         [" 71. Answer: no<end>"],
     )
-    (one,) = run(model, encoder, Script(encoder, *calls), table)
+    (one,) = run(model, encoder, Script(encoder, *calls), table, with_names=True)
     assert one.text == " My dog is 52. My phone is 71. Answer: no"
 
 
@@ -125,11 +186,11 @@ def test_what_goes_on_behind_nothing_may_have_been_meant_from_the_beginning(patc
     model, encoder = patched
     begun = [" My dog is 52. My mobile is unknown."], [" My phone is<end>?"]
     script = Script(encoder, *begun, [" My phone is"], [" 71. Answer: 71<end>"])
-    (one,) = run(model, encoder, script, table)
+    (one,) = run(model, encoder, script, table, with_names=True)
     assert one.text == " My phone is 71. Answer: 71"
     # What was said already would only be said again.
     script = Script(encoder, *begun, [" My dog is"], [" Answer: I don't know.<end>"])
-    (one,) = run(model, encoder, script, table)
+    (one,) = run(model, encoder, script, table, with_names=True)
     assert one.text == " My dog is 52. My mobile is unknown. Answer: I don't know."
     assert one.resolved == []
 
@@ -163,13 +224,13 @@ def test_questions_of_a_batch_go_on_apart(patched, table):
     script = Script(
         encoder,
         [" My dog is 52. Answer: 52<end>", " My mobile is unknown."],
-        [" My phone is"],
-        [" 71. Answer: 71<end>"],
+        [" My phone is 71. Answer: 71<end>"],
     )
     first, second = run(model, encoder, script, table, table)
     assert first.text == " My dog is 52. Answer: 52"
     assert second.text == " My phone is 71. Answer: 71"
-    assert [len(prompts) for prompts in script.prompts] == [2, 1, 1]
+    assert [len(prompts) for prompts in script.prompts] == [2, 1]
+    assert "Q1?" in script.prompts[1][0]
 
 
 def test_sums_are_completed_if_that_is_asked_for(patched, table):
@@ -217,7 +278,7 @@ def test_a_streamer_gets_the_question_once_and_all_that_is_said(patched, table):
     model, encoder = patched
     kept = Kept(encoder.tokenizer)
     calls = [" My mobile is unknown."], [" My phone is"], [" 71. Answer: 71<end>"]
-    run(model, encoder, Script(encoder, *calls), table, streamer=kept)
+    run(model, encoder, Script(encoder, *calls), table, streamer=kept, with_names=True)
     assert kept.ends == 1
     assert kept.text.count("Q0?") == 1
     assert " My mobile is unknown. My phone is 71. Answer: 71" in kept.text

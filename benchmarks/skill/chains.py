@@ -16,7 +16,7 @@ from engram_transformers.skill.episodes import UNKNOWN_ANSWER
 
 UNKNOWN = 0.12
 """The share of chains of which a fact is missing."""
-OTHERS = (2, 6)
+OTHERS = (2, 12)
 """How many facts a table has besides."""
 SAME_PREDICATE = 0.6
 """The share of tables with another one's fact with the same predicate."""

@@ -20,14 +20,34 @@ OWN_QUESTION = 0.45
 """The share that is asked in one of the attribute's own questions; the rest in a template."""
 BY_ALIAS = 0.4
 """The share of templates that are filled with another name of the attribute."""
-OTHERS = (2, 6)
-"""How many facts a table has besides."""
+OTHERS = (2, (6, 12, 34))
+"""How many facts a table has besides: at least, and at most one of these."""
 NEAR = 0.5
 """The share of tables with facts whose names share a word with what is asked for."""
 LONGER = 0.15
 """The share of values that are longer than their kind's: an answer is all that is stored."""
 HELD_OUT = 7
 """One attribute in so many is held out of training."""
+UNITS = 0.3
+"""The share of questions for a number that name what it is in."""
+_NUMBERS = ("number", "duration", "money", "year", "time")
+"""Kinds that are asked for twice as often: what is a number need not be calculated with."""
+_UNITS = (
+    "in minutes,kg,min/km,in cm,in dollars,points,per week,in km,EU size,a number,1 to 10,in litres"
+).split(",")
+_LONGER = (
+    ("{year} {said}", " and from which year"),
+    ("{said} {number}", ""),
+    ("a {said} named {first}", " and what is its name"),
+    ("a {said} called {first}", " and what's it called"),
+    ("{said} and {same}", " and what else"),
+    ("{said}, {same}, {same}", ""),
+    ("{said} in {place}", " and where"),
+    ("{said} ({year})", " and since when"),
+    ("{said} with {same}", " and with what"),
+    ("{said} by {first} {last}", " and by whom"),
+)
+"""Values that are more than their kind's, and how a question asks for the rest of them."""
 _AMERICAN = {
     "favourite": "favorite",
     "colour": "color",
@@ -58,37 +78,24 @@ def split() -> tuple[list[Attribute], list[Attribute]]:
 
 def fact(attribute: Attribute, lot: random.Random) -> Fact:
     """Return a fact with all of the attribute's names."""
-    said = value(attribute.kind, lot)
+    return _fact_and_more(attribute, lot)[0]
+
+
+def _fact_and_more(attribute: Attribute, lot: random.Random) -> tuple[Fact, str]:
+    """Return a fact, and what a question may go on with that asks for all of a longer value."""
+    said, more = value(attribute.kind, lot), ""
     if lot.random() < LONGER:
-        said = _longer(said, attribute.kind, lot)
-    return named_fact(attribute.key, said, aliases=attribute.aliases)
-
-
-def _longer(said: str, kind: str, lot: random.Random) -> str:
-    """Return a value with something before or behind it."""
-    form = lot.choice(
-        (
-            "{year} {said}",
-            "{said} {number}",
-            "a {said} named {first}",
-            "{said} and {same}",
-            "{said}, {same}, {other}",
-            "{said} in {place}",
-            "{said} ({year})",
-            "{said} with {other}",
-            "{said} by {first} {last}",
+        form, more = lot.choice(_LONGER)
+        said = form.format(
+            said=said,
+            same=value(attribute.kind, lot),
+            year=value("year", lot),
+            number=lot.randint(1, 99),
+            place=value("place", lot),
+            first=lot.choice(FIRST),
+            last=lot.choice(LAST),
         )
-    )
-    return form.format(
-        said=said,
-        same=value(kind, lot),
-        other=value(kind, lot),
-        year=value("year", lot),
-        number=lot.randint(1, 99),
-        place=value("place", lot),
-        first=lot.choice(FIRST),
-        last=lot.choice(LAST),
-    )
+    return named_fact(attribute.key, said, aliases=attribute.aliases), more
 
 
 def episodes(known: Sequence[Attribute], count: int, seed: int) -> list[Episode]:
@@ -119,19 +126,31 @@ def _respelt(text: Prompt) -> str:
 
 
 def _episode(known: Sequence[Attribute], lot: random.Random) -> Episode:
-    asked, *others = lot.sample(known, 1 + lot.randint(*OTHERS))
+    asked = lot.choice(known)
+    if asked.kind not in _NUMBERS and lot.random() < 0.5:
+        asked = lot.choice(known)
+    others = lot.sample(known, lot.randint(OTHERS[0], lot.choice(OTHERS[1])))
     if lot.random() < NEAR:
         words = _words(asked.key)
-        near = [one for one in known if one != asked and not words.isdisjoint(_words(one.key))]
+        near = [one for one in known if not words.isdisjoint(_words(one.key))]
         others += [one for one in lot.sample(near, min(len(near), 2)) if one not in others]
     taken = {asked.key, *asked.aliases}
     others = [one for one in others if not taken & {one.key, *one.aliases}]
     facts = [fact(one, lot) for one in others]
     question, name = _question(asked, lot)
+    if asked.kind == "number" and lot.random() < UNITS:
+        question = _with(question, f" ({lot.choice(_UNITS)})")
     if lot.random() < UNKNOWN:
         return Episode(_apart(facts), question, UNKNOWN_ANSWER, (recall_key(name),))
-    own = fact(asked, lot)
+    own, more = _fact_and_more(asked, lot)
+    if more and question.endswith("?") and lot.random() < 0.5:
+        question = _with(question, more)
     return Episode(_apart([own, *facts]), question, own.answer, (recall_key(name),))
+
+
+def _with(question: str, more: str) -> str:
+    """Say more before the question mark, if there is one."""
+    return f"{question[:-1]}{more}?" if question.endswith("?") else f"{question}{more}"
 
 
 @functools.cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from benchmarks.skill import moves
 from benchmarks.skill.moves import Step
-from benchmarks.skill.values import DAYS, FIRST
+from benchmarks.skill.values import DAYS, FIRST, value
 from engram_transformers import Episode
 
 _ASKED: dict[str, tuple[str, ...]] = {
@@ -30,7 +30,22 @@ _ASKED: dict[str, tuple[str, ...]] = {
     "half": ("What is half of {a}?", "Half of {a}?"),
     "days after": ("Which day is {b} days after {a}?", "{a} plus {b} days?"),
     "count": ("How many days are {a}?", "Count them: {a}."),
+    "compared": ("Is {a} more or less than {b}?", "{a} against {b}: more or less?"),
+    "largest": ("Who has most: {a}?", "{a}. Which is the largest number, and whose?"),
+    "lowest": ("Who has least: {a}?", "{a}. Which is the lowest number, and whose?"),
+    "first time": ("What comes first: {a}?", "{a}. Which is the earliest?"),
+    "last time": ("What comes last: {a}?", "{a}. Which is the latest?"),
+    "first date": ("What comes first in the year: {a}?", "{a}: which is first in the year?"),
+    "in hours": ("What are {a} minutes in hours and minutes?", "{a} minutes, in hours?"),
+    "in minutes": ("How many minutes are {a} hours and {b} minutes?", "{a} h {b} min in minutes?"),
+    "days between": ("How many days is it from {a} to {b}?", "From {a} until {b}: how many days?"),
+    "among": ("Is {a} one of these: {b}?", "{b}. Is {a} among them?"),
+    "place": ("What is number {b} of these: {a}?", "{a}. Which is number {b}?"),
+    "holder": ("{a}. Where is {b}?", "Who has {b}? {a}."),
 }
+_EVENTS = "breakfast lunch dinner call lesson meeting visit walk film exam party flight".split()
+_TIES = {"earliest": "the same age", "holder": "nowhere", "first date": "the same date"}
+"""What the answer is where nobody is first, or has it."""
 _Drill = tuple[object, object, Step]
 
 
@@ -43,7 +58,8 @@ def episodes(count: int, seed: int) -> list[Episode]:
         kind = kinds[len(made) % len(kinds)]
         a, b, step = _DRILLS[kind](lot)
         question = lot.choice(_ASKED[kind]).format(a=a, b=b)
-        made.append(Episode((), question, step.result or "the same age", (), step.working))
+        answer = step.result or _TIES.get(kind, "the same")
+        made.append(Episode((), question, answer, (), step.working))
     return made
 
 
@@ -122,6 +138,101 @@ def _count(lot: random.Random) -> _Drill:
     return ", ".join(days), "", moves.numbered(days)
 
 
+def _compared(lot: random.Random) -> _Drill:
+    number = lot.randrange(1, lot.choice((100, 1000, 10000)))
+    # Near ones and far ones, of the same number of digits and others.
+    other = lot.choice((number, *_near(number, lot), *_near(number, lot), lot.randrange(1, 3000)))
+    return number, other, moves.compared(number, other)
+
+
+def _near(number: int, lot: random.Random) -> tuple[int, int]:
+    return max(1, number + lot.randint(-20, 20)), max(1, round(number * lot.uniform(0.4, 2)))
+
+
+def _having(lot: random.Random) -> dict[str, int]:
+    number = lot.randrange(5, lot.choice((100, 1000, 10000)))
+    names = lot.sample(FIRST, lot.choice((2, 2, 3)))
+    return {name: lot.choice((number, *_near(number, lot))) for name in names}
+
+
+def _listed(named: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in named.items())
+
+
+def _largest(lot: random.Random) -> _Drill:
+    having = _having(lot)
+    return _listed(having), "", moves.extreme(having, "largest")
+
+
+def _lowest(lot: random.Random) -> _Drill:
+    having = _having(lot)
+    return _listed(having), "", moves.extreme(having, "lowest", lowest=True)
+
+
+def _times_of(lot: random.Random) -> dict[str, str]:
+    return {name: _time(lot) for name in lot.sample(_EVENTS, lot.choice((2, 2, 3)))}
+
+
+def _first_time(lot: random.Random) -> _Drill:
+    times = _times_of(lot)
+    return _listed(times), "", moves.first_time(times)
+
+
+def _last_time(lot: random.Random) -> _Drill:
+    times = _times_of(lot)
+    return _listed(times), "", moves.first_time(times, last=True)
+
+
+def _first_date(lot: random.Random) -> _Drill:
+    months = lot.sample(moves.MONTHS, 2)
+    dates = {
+        name: f"{lot.randint(1, 28)} {lot.choice(months)}"
+        for name in lot.sample(_EVENTS, lot.choice((2, 2, 3)))
+    }
+    return _listed(dates), "", moves.first_date(dates)
+
+
+def _in_hours(lot: random.Random) -> _Drill:
+    minutes = lot.randrange(10, 620, 5)
+    return minutes, "", moves.in_hours(minutes)
+
+
+def _in_minutes(lot: random.Random) -> _Drill:
+    hours, minutes = lot.randint(2, 9), lot.randrange(0, 60, 5)
+    return hours, minutes, moves.in_minutes(hours, minutes)
+
+
+def _days_between(lot: random.Random) -> _Drill:
+    day, other = lot.choice(DAYS), lot.choice(DAYS)
+    return day, other, moves.days_between(day, other)
+
+
+def _some(lot: random.Random) -> list[str]:
+    kind = lot.choice(("food", "object", "animal", "language"))
+    return list(dict.fromkeys(value(kind, lot) for _ in range(lot.randint(2, 5))))
+
+
+def _among(lot: random.Random) -> _Drill:
+    items = _some(lot)
+    item = lot.choice((*items, *_some(lot)))
+    return item, ", ".join(items), moves.among(item, items)
+
+
+def _place(lot: random.Random) -> _Drill:
+    items = _some(lot)
+    number = lot.randint(1, len(items))
+    return ", ".join(items), number, moves.place(items, number)
+
+
+def _holder(lot: random.Random) -> _Drill:
+    lists = {name: _some(lot) for name in lot.sample(FIRST, 2)}
+    items = [item for some in lists.values() for item in some]
+    alone = [item for item in items if items.count(item) == 1]
+    item = lot.choice((*alone, *alone, value("object", lot)))
+    said = "; ".join(f"{name}: {', '.join(some)}" for name, some in lists.items())
+    return said, item, moves.holder(lists, item)
+
+
 _DRILLS: dict[str, Callable[[random.Random], _Drill]] = {
     "gap": _gap,
     "since": _since,
@@ -135,4 +246,16 @@ _DRILLS: dict[str, Callable[[random.Random], _Drill]] = {
     "half": _half,
     "days after": _days_after,
     "count": _count,
+    "compared": _compared,
+    "largest": _largest,
+    "lowest": _lowest,
+    "first time": _first_time,
+    "last time": _last_time,
+    "first date": _first_date,
+    "in hours": _in_hours,
+    "in minutes": _in_minutes,
+    "days between": _days_between,
+    "among": _among,
+    "place": _place,
+    "holder": _holder,
 }

@@ -40,15 +40,23 @@ class Step(NamedTuple):
 
 
 def gap(low: int, high: int) -> Step:
-    """Subtract the lower of two numbers from the higher one: to full tens, hundreds, and on."""
+    """Subtract the lower of two numbers from the higher one: from round number to round number.
+
+    First up to full tens, hundreds and thousands, then what the higher one has of them, so that
+    each part can be read off.
+    """
     if low > high:
         raise ValueError(f"{low} is more than {high}.")
     if low == high:
         return Step(f"{low} is {high}, the difference is 0.", "0")
     stops = [low]
-    for unit in (10, 100):
+    for unit in (10, 100, 1000):
         stop = -(-stops[-1] // unit) * unit
         if stops[-1] < stop < high:
+            stops.append(stop)
+    for unit in (1000, 100, 10):
+        stop = high // unit * unit
+        if stops[-1] < stop < high and (unit > 10 or stops[-1] % 100):
             stops.append(stop)
     stops.append(high)
     parts = [then - before for before, then in pairwise(stops)]

@@ -23,14 +23,16 @@ VERBATIM = 0.15
 """The share that is asked in the very words of the table."""
 REPHRASED = 0.5
 """The share of tables that hold what is asked for in two wordings."""
-OTHERS = (3, 10)
-"""How many facts a table has besides."""
+OTHERS = (3, (10, 10, 30))
+"""How many facts a table has besides: at least, and at most one of these."""
 RIVALS = 0.6
 """The share of questions about something whose table says the same of something else."""
 BESIDES = 0.5
 """The share of questions about something whose table says something else of it."""
 LED = 0.25
 """The share of questions for a time whose answer is begun, as in "When do I get up? At"."""
+TITLED = 0.15
+"""The share of people who are doctors, with the title told before the name."""
 HELD_OUT = 8
 """One group in so many is held out of training."""
 _LEADS = {"time": "At", "year": "In", "date": "On", "weekday": "On", "weekdays": "On"}
@@ -174,9 +176,21 @@ def _episode(
     told += lot.sample([one for one in group.triggers if one != form], 2)
     told = told[: 2 if lot.random() < REPHRASED else 1]
     own = _fact(group, name, lot, told, question)
+    answer = own.answer
+    if group.kind == "person" and lot.random() < TITLED:
+        is_led = form not in group.questions or lot.random() < 0.5
+        own, surname = _titled(own, lot)
+        question, answer = (f"{question} Dr.", surname) if is_led else (question, f"Dr. {surname}")
     facts = [own, *_apart(others, set(own.prompts))]
     lot.shuffle(facts)
-    return Episode(facts, question, own.answer, (str(own.prompt),))
+    return Episode(facts, question, answer, (str(own.prompt),))
+
+
+def _titled(fact: Fact, lot: random.Random) -> tuple[Fact, str]:
+    """Return a fact about a doctor, whose title its triggers end in, and the surname."""
+    surname = lot.choice(LAST)
+    first, *rest = (f"{prompt} Dr." for prompt in fact.prompts)
+    return Fact(first, surname, tuple(rest)), surname
 
 
 def _question(group: Group, form: str, name: str, lot: random.Random) -> str:
@@ -207,7 +221,7 @@ def _fact(
 
 def _others(known: Sequence[Group], group: Group, name: str, lot: random.Random) -> list[Fact]:
     """Return the other facts of a table; none says what is asked for."""
-    count = lot.randint(*OTHERS)
+    count = lot.randint(OTHERS[0], lot.choice(OTHERS[1]))
     about: list[tuple[Group, str]] = []
     if group.thing:
         rivals = [_name(group, lot) for _ in range(lot.choice((1, 1, 2)))]
@@ -216,7 +230,9 @@ def _others(known: Sequence[Group], group: Group, name: str, lot: random.Random)
         if lot.random() < RIVALS:
             about += [(group, rival) for rival in rivals]
         if akin and lot.random() < BESIDES:
-            about += [(one, name) for one in lot.sample(akin, min(len(akin), lot.choice((1, 2))))]
+            about += [
+                (one, name) for one in lot.sample(akin, min(len(akin), lot.choice((1, 2, 4, 8))))
+            ]
             about += [(lot.choice(akin), rival) for rival in rivals]
     about = list(dict.fromkeys(about))  # nothing is told twice, with another value
     rest = [one for one in known if one != group]

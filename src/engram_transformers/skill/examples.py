@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NOT_LEARNED = -100
-_NAMES = (2, 40)
-"""How many names a question comes with, if any."""
 _MISSING_FROM_NAMES = 0.3
 """The share of questions with names of which a needed fact is left out: they are asked where none
 is known by the name that was said, and mostly it is missing."""
@@ -85,7 +83,7 @@ def episode_examples(
         if lot.random() < (_MISSING_FROM_NAMES if is_listed else missing):
             episode = _without_one(episode, lot)
         if is_listed:
-            episode, names = _with_names(episode, known, lot)
+            episode, names = _with_names(episode, lot)
         ids, learned = trace_ids(encoder, episode, lot.choice(forms), names)
         if len(ids) > max_length:
             reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
@@ -107,30 +105,21 @@ def _without_one(episode: Episode, lot: random.Random) -> Episode:
     return Episode(left, episode.question, UNKNOWN_ANSWER, episode.needed[: last + 1])
 
 
-def _with_names(
-    episode: Episode, known: Sequence[Episode], lot: random.Random
-) -> tuple[Episode, list[str]]:
-    """Return an episode whose facts have one name each, and these names among other people's.
+def _with_names(episode: Episode, lot: random.Random) -> tuple[Episode, list[str]]:
+    """Return an episode whose facts have one name each, and these names, as many as are shown.
 
-    What is needed is recited by the name that is listed, whatever the question calls it.
+    What is needed is recited by the name that is listed, whatever the question calls it. Names of
+    other people's facts are not among them: one might mean the same, and no label would say so.
     """
-    wanted = lot.randint(*_NAMES)
-    own = as_facts(episode.facts)
+    own = [fact for fact in as_facts(episode.facts) if isinstance(fact.prompt, str)]
     listed = {id(fact): lot.choice(fact.prompts) for fact in own}
     by_trigger = {prompt: str(listed[id(fact)]) for fact in own for prompt in fact.prompts}
-    taken = {*by_trigger, *episode.needed}
-    shown = list(map(str, listed.values()))
-    others = [one for one in lot.sample(known, min(wanted, len(known))) if one.facts]
-    for fact in as_facts([lot.choice(one.facts) for one in others]):
-        # Not by another name what is asked for, or known, already.
-        if not isinstance(fact.prompt, str) or not taken.isdisjoint(fact.prompts):
-            continue
-        shown.append(str(lot.choice(fact.prompts)))
-        if len(shown) > wanted or not are_shown_at_once(shown):
-            shown.pop()
-            break
-        taken |= set(fact.prompts)
     needed = tuple(by_trigger.get(trigger, trigger) for trigger in episode.needed)
+    shown = [name for name in needed if name in by_trigger.values()]
+    for fact in lot.sample(own, len(own)):
+        name = str(listed[id(fact)])
+        if name not in shown and are_shown_at_once([*shown, name]):
+            shown.append(name)
     lot.shuffle(shown)
     return dataclasses.replace(episode, needed=needed), list(map(name_of, shown))
 

@@ -17,7 +17,7 @@ from engram_transformers.continuation import TITLES
 from engram_transformers.evaluation import left_padded
 from engram_transformers.sequences import Encoder
 from engram_transformers.skill.episodes import UNKNOWN_VALUE
-from engram_transformers.skill.keys import name_of
+from engram_transformers.skill.keys import are_shown_at_once, name_of
 from engram_transformers.skill.resolving import Resolved, Unresolved, resolve, triggers_of
 from engram_transformers.skill.sums import result_of
 from engram_transformers.skill.traces import Form, question_ids, spell
@@ -38,14 +38,16 @@ class Recitation:
         question: The question.
         form: How it is put.
         entry: The tables that are read.
-        with_names: Whether the question comes with the names of what they hold.
+        with_names: Whether the names of what they hold are shown with it.
 
     Attributes:
         question: The question.
         form: How it is put.
         entry: The tables that are read.
         prompt: The question's ids.
+        with_names: Whether the names of what the tables hold are shown.
         said: The ids that were said.
+        spent: How many tokens were said before, if it was started again.
         resolved: What was taken in place of names that no fact has.
         has_ended: Whether the model came to an end.
     """
@@ -62,17 +64,25 @@ class Recitation:
         self.question = question
         self.form: Form = form
         self.entry = entry
+        self.with_names = with_names
         names = list(map(name_of, triggers_of(entry))) if with_names else []
         self.prompt = question_ids(encoder, question, form, names)
         self.said: list[int] = []
+        self.spent = 0
         self.resolved: list[Resolved] = []
         self.has_ended = False
         self._encoder = encoder
+        self._missed: str | None = None
 
     @property
     def text(self) -> str:
         """What was said."""
         return self._decoded(len(self.said))
+
+    @property
+    def length(self) -> int:
+        """How many tokens were said in all."""
+        return self.spent + len(self.said)
 
     def take(self, new: Sequence[int], marks: Sequence[Sequence[int]]) -> None:
         """Add what was said, up to its end or to a mark behind which the model was stopped."""
@@ -99,6 +109,29 @@ class Recitation:
         while len(self._decoded(count)) < start:
             count += 1
         return Unresolved(self.question, tuple(self.said[:count]), trigger, triggers)
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether there are names that could be shown with the question, and are not."""
+        triggers = triggers_of(self.entry)
+        return bool(triggers) and not self.with_names and are_shown_at_once(triggers)
+
+    def start_again(self, unresolved: Unresolved) -> None:
+        """Take back what was said, and show the names: a trigger was said that is none of them."""
+        self.with_names = True
+        names = list(map(name_of, unresolved.triggers))
+        self.prompt = question_ids(self._encoder, self.question, self.form, names)
+        self.spent += len(self.said)
+        self.said = []
+        self._missed = unresolved.trigger
+
+    def settle(self) -> None:
+        """Find out what was taken in place of a trigger for which it was started again."""
+        if self._missed is not None:
+            said = f"{normalise(self.text)} "
+            begun = [one for one in triggers_of(self.entry) if said.startswith(normalise(one))]
+            if begun:
+                self.resolved.insert(0, Resolved(self._missed, max(begun, key=len)))
 
     def say_instead(self, unresolved: Unresolved, trigger: str) -> list[int]:
         """Replace a trigger by a fact's own, and return its ids."""
@@ -132,7 +165,9 @@ def recite(
     """Let a model say what it has to say to several questions, in one batch.
 
     It is stopped where it says that something is unknown, if names are to be resolved, and behind
-    "=", if sums are to be calculated. What it needs is put there, and it goes on.
+    "=", if sums are to be calculated. A result is put there, and it goes on. Where a name is none
+    of the owner's, it starts again and is shown those that there are; if they were shown, or are
+    too many for that, the one that is meant is put in its place.
 
     Args:
         model: A patched model with the skill.
@@ -152,13 +187,19 @@ def recite(
         left = [one for one in left if not one.has_ended]
         added = [one.complete() for one in left] if calculating else []
         unknown = [(one, found) for one in left if resolving and (found := one.unresolved())]
+        for one, found in unknown:
+            if one.may_start_again:
+                one.start_again(found)
+        unknown = [(one, found) for one, found in unknown if one.said]
         if unknown:
             added += _resolve(model, encoder, unknown)
         if shown is not None:
             for ids in added:
                 shown.insert(ids)
         # What was put there counts too.
-        left = [one for one in left if len(one.said) < max_new_tokens]
+        left = [one for one in left if one.length < max_new_tokens]
+    for one in recitations:
+        one.settle()
     if streamer is not None:
         streamer.end()
 
@@ -198,7 +239,7 @@ def _generate(
     any_model: Any = model
     end: Any = encoder.tokenizer
     ids, mask = left_padded([one.prompt + one.said for one in recitations], any_model.device)
-    budget = max(max_new_tokens - len(one.said) for one in recitations)
+    budget = max(max_new_tokens - one.length for one in recitations)
     with torch.no_grad(), use_tables(model, [one.entry for one in recitations]):
         output = any_model.generate(
             input_ids=ids,
@@ -211,7 +252,7 @@ def _generate(
             streamer=streamer,
         )
     for one, row in zip(recitations, output[:, ids.shape[1] :].tolist(), strict=True):
-        one.take(row[: max_new_tokens - len(one.said)], marks)
+        one.take(row[: max_new_tokens - one.length], marks)
 
 
 class _Behind(StoppingCriteria):
