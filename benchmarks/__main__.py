@@ -26,6 +26,7 @@ NAMES = (
     "chat",
     "paraphrase",
     "layered",
+    "transfer",
     "locomo",
     "compare",
     "locality",

@@ -9,6 +9,7 @@ from engram_transformers.facts import Fact
 from engram_transformers.lora import attach_shared_lora, detach_shared_lora
 from engram_transformers.patching import add_engram, remove_engram
 from engram_transformers.report import EraseReceipt, WriteReport
+from engram_transformers.skill.aliases import with_aliases
 from engram_transformers.skill.answering import Answer, answer
 from engram_transformers.skill.checking import check_episode
 from engram_transformers.skill.episodes import Episode
@@ -52,6 +53,7 @@ __all__ = [
     "shipped_skill",
     "train_shared_lora",
     "use_tables",
+    "with_aliases",
     "write_episodes",
     "write_many",
 ]

@@ -113,12 +113,12 @@ def answer(
             what the skill was trained in.
         names: When the names of the owner's facts (never their values) are shown to the model, so
             that it chooses among them. "unknown": where it asks by a name that no fact has ("My
-            smartphone is"), it may take one that the owner has ("My phone is"); see
-            `Answer.resolved`. "always": also with each question, at some tokens per fact and for up
-            to 40 facts. "never": only what it says by itself is read. A table without texts has no
-            names.
+            smartphone is"), it starts again with these names in view and may take one that the
+            owner has ("My phone is"); see `Answer.resolved`. "always": with each question, at some
+            tokens per fact and for up to 40 facts. "never": only what it says by itself is read. A
+            table without texts has no names.
         calculate: Whether sums that the model says ("2026 - 1993 =") are completed exactly.
-        max_new_tokens: How much it may say in all, recited parts included.
+        max_new_tokens: How much it may say in all, recited parts and false starts included.
         streamer: Gets all tokens as they come, recited ones included; for one question only.
 
     Returns:

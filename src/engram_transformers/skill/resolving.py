@@ -1,9 +1,10 @@
 """Resolving: which of the owner's facts is meant by a name that none of them has.
 
 Rows answer exact words. A question about a smartphone makes the skill say "My smartphone is", and
-a fact that is stored as "My phone is" stays silent. Then the names of what the owner's tables hold
+a fact that is stored as "My phone is" stays silent. The names of what the owner's tables hold
 (never their values) are shown to the model, which was trained to say the one that is meant, or
-"None of these.": the odds between the two say how sure it is.
+"None of these.": the odds between the two say how sure it is. This is for what is left when the
+model has started again with the names in view, and for more names than a question is shown with.
 """
 
 from __future__ import annotations

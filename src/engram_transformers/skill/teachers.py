@@ -234,3 +234,15 @@ def _require_url(url: str) -> None:
 
 def _is_dict(value: object) -> bool:
     return isinstance(value, dict)
+
+
+def reply_of(teacher: Teacher, messages: list[dict[str, str]]) -> str:
+    """Ask a teacher.
+
+    Raises:
+        TeacherError: If the request fails, or it returns no text.
+    """
+    reply = cast(Any, teacher(messages))
+    if not isinstance(reply, str):
+        raise TeacherError(repr(teacher), f"it returned {type(reply).__name__}.")
+    return reply

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -23,7 +23,7 @@ from engram_transformers.facts import Fact, FactLike, as_facts
 from engram_transformers.skill.checking import check_episode, is_unknown
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER, Episode
 from engram_transformers.skill.replies import Draft, Rejected, read_reply
-from engram_transformers.skill.teachers import Teacher
+from engram_transformers.skill.teachers import Teacher, reply_of
 
 KINDS = (
     "a lookup, asked in other words than the trigger's",
@@ -158,7 +158,7 @@ def write_episodes(
             missing = count - len(writing.episodes)
             messages = [{"role": "user", "content": writing.request(lot, missing)}]
             try:
-                reply = _reply(teacher, messages)
+                reply = reply_of(teacher, messages)
             except TeacherError as error:
                 failures += 1
                 if failures >= attempts and not writing.episodes:
@@ -235,13 +235,6 @@ class _Writing:
             return
         self._asked.add(asked)
         self.episodes.append(episode)
-
-
-def _reply(teacher: Teacher, messages: list[dict[str, str]]) -> str:
-    reply = cast(Any, teacher(messages))
-    if not isinstance(reply, str):
-        raise TeacherError(repr(teacher), f"it returned {type(reply).__name__}.")
-    return reply
 
 
 def _triggers(facts: Sequence[Fact]) -> Mapping[str, str]:
