@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,32 @@ def test_what_is_no_lora_is_refused(model, tmp_path):
 def test_an_adapter_of_another_architecture_is_refused(model, tmp_path):
     config = LoraConfig(target_modules=["c_attn"], init_lora_weights=False, fan_in_fan_out=True)
     refused(model, save_adapter(tmp_path / "gpt2", "gpt2", config), "can't be attached to Llama")
+
+
+@pytest.mark.parametrize(
+    ("trained", "loaded", "warns"),
+    [
+        ("ann/model", "ann/model", False),
+        ("ann/model", "bob/model", True),
+        ("ann/model", "", False),  # made from a configuration
+        ("", "bob/model", False),
+        ("model", "bob/model", False),  # trained from a folder
+        ("ann/model", "here/model", False),  # a folder
+        ("ann/model", "/home/bob/model", False),
+    ],
+)
+def test_an_adapter_of_another_repository_is_attached_with_a_warning(
+    model, adapter, recwarn, tmp_path, monkeypatch, trained, loaded, warns
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here" / "model").mkdir(parents=True)
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = trained
+    (adapter / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    model.name_or_path = loaded
+    attach_shared_lora(model, adapter)
+    said = [str(one.message) for one in recwarn if "was trained for" in str(one.message)]
+    assert said == [f"{adapter} was trained for {trained}, and the model is {loaded}."] * warns
 
 
 def test_an_adapter_without_weights_is_refused(model, adapter, monkeypatch):

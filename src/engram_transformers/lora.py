@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,7 +43,9 @@ class SharedLora:
 def attach_shared_lora(model: ModelT, adapter: str | Path) -> ModelT:
     """Load a PEFT adapter onto a model, in place, before or after `add_engram`.
 
-    Memories have no modules that LoRA could adapt, so they stay as they are.
+    Memories have no modules that LoRA could adapt, so they stay as they are. An adapter that names
+    another repository as its base than the model came from is attached with a warning: it fits the
+    shapes, and whether it fits the weights can't be seen.
 
     Args:
         model: A transformers model or a PEFT wrapper.
@@ -81,6 +84,7 @@ def attach_shared_lora(model: ModelT, adapter: str | Path) -> ModelT:
     if fingerprint is None:
         _drop(base)
         raise SharedLoraError(f"{adapter} has no weights that fit {type(base).__name__}.")
+    _warn_of_another_base(base, adapter)
     attachment = find_attachment(model)
     shared = SharedLora(public_name(adapter), fingerprint)
     if attachment is not None:
@@ -139,6 +143,20 @@ def _require_adapter(adapter: str) -> None:
     kind = str(getattr(config.peft_type, "value", config.peft_type))
     if kind != "LORA":
         raise SharedLoraError(f"{adapter} is a {kind} adapter, not a LoRA.")
+
+
+def _warn_of_another_base(base: Any, adapter: str | Path) -> None:
+    """Warn if model and adapter come from two repositories; a folder may hold either."""
+    trained = base.peft_config[ADAPTER_NAME].base_model_name_or_path or ""
+    loaded = str(getattr(base, "name_or_path", "") or "")
+    if trained != loaded and _is_repository(trained) and _is_repository(loaded):
+        warnings.warn(
+            f"{adapter} was trained for {trained}, and the model is {loaded}.", stacklevel=3
+        )
+
+
+def _is_repository(name: str) -> bool:
+    return len(name.split("/")) == 2 and all(name.split("/")) and not Path(name).exists()
 
 
 def _drop(base: Any) -> None:
