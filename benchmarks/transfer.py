@@ -21,7 +21,7 @@ from benchmarks.layers.stages import Stage, left_as_found
 from benchmarks.markdown import counted
 from benchmarks.promises import are_checked
 from benchmarks.setting import Setting
-from benchmarks.transfers.asking import ask, skilled, write
+from benchmarks.transfers.asking import ask, askable, skilled, write
 from benchmarks.transfers.claims import claims
 from benchmarks.transfers.page import section
 from benchmarks.transfers.parts import PARTS
@@ -127,9 +127,11 @@ def _measure(
         f"{adapter}, {entry['name']}: {written.facts} facts, {len(left_out)} left out", flush=True
     )
     for names in settings:
-        answers = ask(setting, part.questions, written.tables, names)
-        found = score(part.questions, answers, lambda text: _tokens(setting, text))
-        entry["runs"].append({"adapter": adapter, "names": names, **found})
+        questions = askable(part.questions, written.tables, names)
+        answers = ask(setting, questions, written.tables, names)
+        found = score(questions, answers, lambda text: _tokens(setting, text))
+        not_asked = len(part.questions) - len(questions)
+        entry["runs"].append({"adapter": adapter, "names": names, "not_asked": not_asked, **found})
         _show(f"{adapter}, {entry['name']}, names {names}", found["kinds"])
 
 

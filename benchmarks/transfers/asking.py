@@ -21,6 +21,8 @@ from engram_transformers import (
 )
 from engram_transformers.errors import AnswerError
 from engram_transformers.skill.answering import NamesShown
+from engram_transformers.skill.keys import are_shown_at_once
+from engram_transformers.skill.resolving import triggers_of
 
 
 class Written(NamedTuple):
@@ -62,6 +64,19 @@ def write(setting: Setting, part: Part) -> Written:
     ]
     facts = sum(len(one.written) for one in done.reports.values()) + len(left_out)
     return Written(done.tables, facts, left_out)
+
+
+def askable(
+    questions: Sequence[Question], tables: Mapping[str, UserTable], names: NamesShown
+) -> list[Question]:
+    """Return the questions that can be asked: with "always" those whose table's names fit one."""
+    if names != "always":
+        return list(questions)
+    return [
+        one
+        for one in questions
+        if one.table is None or are_shown_at_once(triggers_of(tables[one.table]))
+    ]
 
 
 def batch_of(setting: Setting) -> int:

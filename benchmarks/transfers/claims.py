@@ -71,7 +71,7 @@ def _families(part: Results, names: str) -> Iterator[Promise]:
     )
     right, asked = part["prior"].get(families.INDIRECT, (0, 0))
     if asked:
-        text = "Held-out families, indirect questions: 15 points above the prior of"
+        text = "Held-out families, indirect questions: at least 15 points above the prior of"
         least = right / asked + ABOVE_PRIOR
         for mean, found in _measured(part, names, [families.INDIRECT]):
             text = f"{text} {percent(right / asked)}{_with(names)}"
@@ -105,7 +105,7 @@ def _measured(part: Results, names: str, kinds: Iterable[str]) -> Iterator[tuple
     if runs:
         mean = float(over_runs(runs)["mean"])
         each = "; ".join(counted(run["right"], run["asked"]) for run in runs)
-        yield mean, each if len(runs) == 1 else f"{percent(mean)}: {each}"
+        yield mean, each if len(runs) == 1 else f"mean {percent(mean)}: {each}"
 
 
 def _with(names: str) -> str:

@@ -21,9 +21,9 @@ def section(runs: list[Run]) -> list[str]:
         " stop); an answer that never came is wrong. Names are of facts, never their values:"
         ' "unknown" shows them where the skill asks by a name that no fact has, "always" with each'
         ' question, "never" not at all. **Resolved** are answers for which a fact\'s name was taken'
-        " in place of another. Tokens said are those of the recitation and the answer. Means and"
-        " ranges are over adapters, all other columns are sums over them. *Controls* lack what they"
-        " need.",
+        " in place of another. Tokens said are those of the recitation and the answer. Over several"
+        " adapters, exact is their mean, with its range; other counts are their sums. *Controls*"
+        " lack what they need.",
         "",
         *markdown.provenances(runs),
     ]
@@ -48,7 +48,7 @@ def _of_run(run: Run) -> list[str]:
                     f" {part['tables']:,} tables). {source.about}",
                     "",
                     *markdown.table(_HEADER, _rows(part, run["names"])),
-                    *_left_out(part),
+                    *_notes(part),
                 ]
     return [*lines, *promises.lines([run])]
 
@@ -59,7 +59,13 @@ _HEADER = ("", "names", "exact", "range", '"I don\'t know."', "no end", "resolve
 def _rows(part: Run, settings: list[str]) -> Iterator[list[str]]:
     for kind in part["kinds"]:
         for names in settings:
-            runs = [run["kinds"][kind] for run in part["runs"] if run["names"] == names]
+            runs = [
+                run["kinds"][kind]
+                for run in part["runs"]
+                if run["names"] == names and kind in run["kinds"]
+            ]
+            if not runs:
+                continue
             share = part["shares"][names][kind]
             yield [
                 f"*{kind}*" if kind in part["controls"] else kind,
@@ -90,11 +96,18 @@ def _sum(runs: list[Run], count: str) -> str:
     return f"{sum(run[count] for run in runs):,} of {sum(run['asked'] for run in runs):,}"
 
 
-def _left_out(part: Run) -> list[str]:
+def _notes(part: Run) -> list[str]:
+    """Return what could not be written or asked."""
     lines = [
         f"- {one['adapter']}: {one['left_out']:,} of {one['facts']:,} facts were left out, such as"
         f" {one['examples'][0]!r}."
         for one in part["written"]
         if one["left_out"]
+    ]
+    lines += [
+        f"- {run['adapter']}: {run['not_asked']:,} questions to tables with more names than fit a"
+        f' question are not asked with names "{run["names"]}".'
+        for run in part["runs"]
+        if run["not_asked"]
     ]
     return [*lines, ""] if lines else []
