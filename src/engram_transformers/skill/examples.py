@@ -26,6 +26,8 @@ NOT_LEARNED = -100
 _MISSING_FROM_NAMES = 0.3
 """The share of questions with names of which a needed fact is left out: they are asked where none
 is known by the name that was said, and mostly it is missing."""
+_LINE_ENDS = 0.3
+"""The share of episodes in which numbers are read with a line end behind them."""
 _ORDINARY_LENGTH = 160
 """In tokens: not longer than most episodes, since all of a batch is as long as its longest."""
 
@@ -84,7 +86,8 @@ def episode_examples(
             episode = _without_one(episode, lot)
         if is_listed:
             episode, names = _with_names(episode, lot)
-        ids, learned = trace_ids(encoder, episode, lot.choice(forms), names)
+        form, line_ends = lot.choice(forms), lot.random() < _LINE_ENDS
+        ids, learned = trace_ids(encoder, episode, form, names, line_ends=line_ends)
         if len(ids) > max_length:
             reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
             raise EpisodeError(episode.question, reason)

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from engram_transformers.errors import EpisodeError
-from engram_transformers.sequences import AUTO_STOP, Encoder, joined, prompt_ids, stop_text
+from engram_transformers.sequences import (
+    AUTO_STOP,
+    AUTO_STOP_AND_LINE_END,
+    Encoder,
+    joined,
+    prompt_ids,
+    stop_text,
+)
 from engram_transformers.skill.episodes import UNKNOWN_VALUE, Episode
 
 if TYPE_CHECKING:
@@ -60,7 +67,9 @@ def question_ids(
     return prompt_ids(encoder, prompt)[0]
 
 
-def trace(episode: Episode, form: Form, *, with_names: bool = False) -> list[Segment]:
+def trace(
+    episode: Episode, form: Form, *, with_names: bool = False, line_ends: bool = False
+) -> list[Segment]:
     """Return what is to be said to an episode's question, without the end token.
 
     Each needed trigger is recited, the row's value follows, then the working, then the answer.
@@ -69,6 +78,8 @@ def trace(episode: Episode, form: Form, *, with_names: bool = False) -> list[Seg
         episode: The episode.
         form: How its question is put.
         with_names: Whether the names of what is known are shown with it.
+        line_ends: Whether numbers have a line end behind their stop, as rows say those that might
+            go on there ("4471.50").
     """
     segments: list[Segment] = []
     for trigger in episode.needed:
@@ -77,18 +88,30 @@ def trace(episode: Episode, form: Form, *, with_names: bool = False) -> list[Seg
             said = NONE_OF_THEM if with_names else f"{trigger} {UNKNOWN_VALUE}."
             segments.append(Segment(f" {said}", True))
         else:
-            said = f"{joined(trigger, value)}{stop_text(value, AUTO_STOP)}"
+            stop = AUTO_STOP_AND_LINE_END if line_ends and value[-1].isdigit() else AUTO_STOP
+            said = f"{joined(trigger, value)}{stop_text(value, stop)}"
             segments += [Segment(f" {trigger}", True), Segment(said, False)]
     if episode.working.strip():
         segments.append(Segment(f" {episode.working.strip()}", True))
     segments.append(Segment(f" {ANSWER_MARK} {episode.answer.strip()}", True))
-    if form == "chat":
-        segments[0] = Segment(segments[0].text.lstrip(), segments[0].is_learned)
-    return segments
+    return [
+        Segment(one.text.lstrip() if _begins(before, form) else one.text, one.is_learned)
+        for before, one in zip(("", *(said.text for said in segments)), segments, strict=False)
+    ]
+
+
+def _begins(before: str, form: Form) -> bool:
+    """Say whether what follows begins a chat's reply or a line: no space stands before it."""
+    return before.endswith("\n") or (form == "chat" and not before)
 
 
 def trace_ids(
-    encoder: Encoder, episode: Episode, form: Form, names: Sequence[str] = ()
+    encoder: Encoder,
+    episode: Episode,
+    form: Form,
+    names: Sequence[str] = (),
+    *,
+    line_ends: bool = False,
 ) -> tuple[list[int], list[bool]]:
     """Return an episode in tokens, as it is generated: each segment continues what stands there.
 
@@ -97,6 +120,7 @@ def trace_ids(
         episode: The episode.
         form: How its question is put.
         names: See `question_ids`.
+        line_ends: See `trace`.
 
     Returns:
         The ids of question, trace and end token, and for each whether it is learned.
@@ -110,7 +134,7 @@ def trace_ids(
         raise EpisodeError(episode.question, "the tokenizer has no end token to stop with.")
     ids = question_ids(encoder, episode.question, form, names)
     learned = [False] * len(ids)
-    for text, is_learned in trace(episode, form, with_names=bool(names)):
+    for text, is_learned in trace(episode, form, with_names=bool(names), line_ends=line_ends):
         added = _behind(encoder, text)
         ids += added
         learned += [is_learned] * len(added)
@@ -118,8 +142,13 @@ def trace_ids(
 
 
 def spell(encoder: Encoder, text: str, form: Form, before: Sequence[int]) -> list[int]:
-    """Return a text's ids as they go on behind what was said; a chat's first word has no space."""
-    return encoder(text) if form == "chat" and not before else _behind(encoder, f" {text}")
+    """Return a text's ids as they go on behind what was said.
+
+    A chat's first word has no space before it, nor has a line's.
+    """
+    tokenizer: Any = encoder.tokenizer
+    begins = _begins(tokenizer.decode(list(before)[-1:]), form)
+    return encoder(text) if begins else _behind(encoder, f" {text}")
 
 
 def _behind(encoder: Encoder, text: str) -> list[int]:
