@@ -38,19 +38,26 @@ _CONTINUED = 1500
 """So many texts of the model's own are made; more take long."""
 
 
-def episodes(count: int, seed: int, without: tuple[str, ...] = ()) -> list[Episode]:
+def episodes(
+    count: int, seed: int, without: tuple[str, ...] = (), *, all_families: bool = False
+) -> list[Episode]:
     """Return what the skill is trained on.
 
     Args:
         count: How many episodes, if no kind is left out.
         seed: Of the people, the questions and their order.
         without: Kinds to leave out, of `SHARES`.
+        all_families: Whether those that are held out are among them: to see what a family gains
+            from its own formats.
     """
     known, _ = direct.split()
+    some = families.training()
+    if all_families:
+        some = [*some, *families.held_out()]
     makers: dict[str, Any] = {
         "direct": lambda number: direct.episodes(known, number, seed),
         "personal": lambda number: personal.episodes(number, seed),
-        "families": lambda number: families.episodes(families.training(), number, seed),
+        "families": lambda number: families.episodes(some, number, seed),
         "chains": lambda number: chains.episodes(number, seed),
         "drills": lambda number: drills.episodes(number, seed),
         "told": lambda number: told.episodes(told.split()[0], number, seed),
@@ -138,6 +145,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without", nargs="*", default=(), choices=SHARES, help="kinds left out")
     parser.add_argument(
+        "--all-families", action="store_true", help="train on the held-out families, too"
+    )
+    parser.add_argument(
         "--episodes", nargs="*", type=Path, default=(), help="more, as save_episodes keeps them"
     )
     parser.add_argument("--bf16", action="store_true", help="train in mixed precision")
@@ -151,7 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.perf_counter()
     count = round(asked.steps * asked.batch_size / (1 + ORDINARY))
     more = [one for file in asked.episodes for one in read_episodes(file)]
-    made = episodes(count, asked.seed, tuple(asked.without)) + more
+    made = episodes(count, asked.seed, tuple(asked.without), all_families=asked.all_families)
+    made += more
     texts = ordinary(model, tokenizer, round(count * ORDINARY), asked.seed)
     spent = time.perf_counter() - started
     print(f"{len(made)} episodes, {len(texts)} ordinary texts: {spent:.0f} s", flush=True)
