@@ -150,6 +150,18 @@ def _bits(run: Run) -> str:
     return ", ".join(f"{one['equal']:,} of {one['without_row']:,} ({name})" for name, one in found)
 
 
+def _layered(condition: str) -> Callable[[Run], str]:
+    def cell(run: Run) -> str:
+        found = [one for one in run["conditions"] if one["name"] == condition and one["runs"]]
+        if not found:
+            return ""
+        share, asked = found[0]["share"], found[0]["runs"][0]["asked"]
+        spread = f" ({percent(share['min'])} to {percent(share['max'])})" if share["n"] > 1 else ""
+        return f"{percent(share['mean'])} of {asked}{spread}"
+
+    return cell
+
+
 def _written(place: int, cell: Callable[[dict[str, Any]], str]) -> Callable[[Run], str]:
     return lambda run: cell(run["write"][place]) if len(run["write"]) > place else ""
 
@@ -188,6 +200,9 @@ ROWS = (
         _written(0, lambda one: seconds(one["seconds"])),
     ),
     Row("bytes on disk, 100 facts", "write", _written(0, lambda one: f"{one['bytes_on_disk']:,}")),
+    Row("questions around corners, rows + the shared skill", "layered", _layered("rows-skill")),
+    Row("the commonest answer of others instead", "layered", _layered("prior-data")),
+    Row("rows of a wrong user + the skill", "layered", _layered("wrong-user")),
     Row("fewest bytes of rows and addresses that recall all 100", "storage", _storage),
     Row("a fair LoRA per user on the same facts: times our seconds", "compare", _times("seconds")),
     Row("times our bytes", "compare", _times("bytes")),
