@@ -36,13 +36,19 @@ def inputs(module: BankMemory, batch: int = 2, seq: int = 11) -> tuple[torch.Ten
     return hidden, bank_addresses(ids, None, module.bank_hash)
 
 
+def run(module: BankMemory, hidden, addresses, state=None, starts=None):
+    """Return what is added, and the state for the next call."""
+    added, given = module(hidden, addresses, state, starts)
+    return added, module.state_after(state, given, starts)
+
+
 def in_chunks(module: BankMemory, hidden, addresses, starts, lengths: list[int]):
     """Return the output and the last state of a sequence that comes in chunks."""
     parts, state = [], None
     for chunk, rows, mask in zip(
         *(whole.split(lengths, 1) for whole in (hidden, addresses, starts)), strict=True
     ):
-        part, state = module(chunk, rows, state, mask if mask.any() else None)
+        part, state = run(module, chunk, rows, state, mask if mask.any() else None)
         parts.append(part)
     return torch.cat(parts, 1), state
 
@@ -71,7 +77,7 @@ def test_outputs_equal_the_published_arithmetic(name, dtype):
         }
     )
     addresses = bank_addresses(torch.tensor([case["canonical_ids"]]), None, module.bank_hash)
-    found, state = module(hidden, addresses)
+    found, state = run(module, hidden, addresses)
     expected = torch.tensor([case["output"]], dtype=torch.float64)
     assert found.dtype == state.dtype == dtype
     assert torch.allclose(found.double(), expected, rtol=0, atol=1e-6)
@@ -98,7 +104,7 @@ def test_the_layers_of_torch_give_the_same():
     convolution.weight.data = module.convolution.data.movedim(0, 2).flatten(0, 1).unsqueeze(1)
     channels = nn.functional.pad(normed.flatten(2).transpose(1, 2), (9, 0))
     convolved = convolution(channels).transpose(1, 2).view_as(values)
-    found, state = module(hidden, addresses)
+    found, state = run(module, hidden, addresses)
     assert torch.allclose(found, values + nn.functional.silu(convolved), atol=1e-6)
     assert torch.allclose(state, normed[:, -9:], atol=1e-6)
 
@@ -120,11 +126,11 @@ def test_any_cut_of_packed_texts_gives_the_output_of_each_text_alone(
     ids, starts = as_tensors(*batch)
     hidden = torch.randn(*ids.shape, streams, SIZE, dtype=torch.float64)
     addresses = bank_addresses(ids, None, module.bank_hash, starts=starts)
-    whole, last = module(hidden, addresses, None, starts)
+    whole, last = run(module, hidden, addresses, None, starts)
     for sample, (row, mask) in enumerate(zip(*batch, strict=True)):
         for begin, end in own_texts(row, mask):
             own = bank_addresses(ids[sample : sample + 1, begin:end], None, module.bank_hash)
-            alone, _ = module(hidden[sample : sample + 1, begin:end], own)
+            alone, _ = run(module, hidden[sample : sample + 1, begin:end], own)
             assert torch.allclose(whole[sample, begin:end], alone[0], rtol=0, atol=1e-12)
 
     found, state = in_chunks(module, hidden, addresses, starts, data.draw(cuts(ids.shape[1])))
@@ -140,7 +146,7 @@ def test_any_cut_gives_the_same_output_in_single_precision(streams, lengths):
     module = memory(streams=streams)
     hidden, addresses = inputs(module, batch=3, seq=30)
     starts = torch.rand(3, 30) < 0.1
-    whole, last = module(hidden, addresses, None, starts)
+    whole, last = run(module, hidden, addresses, None, starts)
     found, state = in_chunks(module, hidden, addresses, starts, lengths)
     # Relative as well: outputs are as large as 8, where float32 is 1e-6 apart.
     assert torch.allclose(found, whole, rtol=1e-6, atol=1e-6)
@@ -166,8 +172,8 @@ def test_padding_on_the_left_changes_nothing_even_if_it_is_not_a_number():
     padding = torch.full((1, 5, 1, SIZE), torch.nan)
     starts = torch.arange(12).unsqueeze(0) == 5
     rows = torch.cat([torch.zeros(1, 5, 4, dtype=torch.int64), addresses], 1)
-    found, state = module(torch.cat([padding, hidden], 1), rows, None, starts)
-    alone, expected = module(hidden, addresses)
+    found, state = run(module, torch.cat([padding, hidden], 1), rows, None, starts)
+    alone, expected = run(module, hidden, addresses)
     assert torch.allclose(found[:, 5:], alone, rtol=0, atol=1e-6)
     assert torch.allclose(state, expected, rtol=0, atol=1e-6)
 
@@ -175,10 +181,10 @@ def test_padding_on_the_left_changes_nothing_even_if_it_is_not_a_number():
 def test_what_comes_later_or_in_another_sample_changes_nothing():
     module = memory()
     hidden, addresses = inputs(module)
-    before, _ = module(hidden, addresses)
+    before, _ = run(module, hidden, addresses)
     hidden[:, 6:], addresses[:, 6:] = 5.0, 0
     hidden[1], addresses[1] = -1.0, 1
-    after, _ = module(hidden, addresses)
+    after, _ = run(module, hidden, addresses)
     assert torch.allclose(after[0, :6], before[0, :6], rtol=0, atol=1e-6)
     assert not torch.allclose(after[0, 6:], before[0, 6:])
 
@@ -189,7 +195,7 @@ def test_the_identity_start_adds_exactly_nothing(streams, dtype):
     module = memory(start="identity", filled=False, streams=streams).to(dtype)
     hidden, addresses = inputs(module)
     hidden = (1000 * hidden).to(dtype)
-    added, state = module(hidden, addresses)
+    added, state = run(module, hidden, addresses)
     assert torch.equal(hidden + added, hidden)
     assert not added.any()
     assert not state.any()
@@ -198,7 +204,7 @@ def test_the_identity_start_adds_exactly_nothing(streams, dtype):
 def test_the_first_step_from_the_identity_reaches_the_rows_that_were_read_and_no_others():
     module = memory(start="identity", filled=False)
     hidden, addresses = inputs(module)
-    (module(hidden, addresses)[0] * torch.randn_like(hidden)).sum().backward()
+    (run(module, hidden, addresses)[0] * torch.randn_like(hidden)).sum().backward()
     read = torch.zeros(module.bank_hash.rows, dtype=torch.bool)
     read[table_addresses(addresses, module.bank_hash)] = True
     gradient = module.table.weight.grad
@@ -215,7 +221,7 @@ def test_from_the_identity_every_parameter_learns_and_the_loss_falls():
     optimiser = torch.optim.Adam(module.parameters(), lr=0.02)
     losses = []
     for _ in range(80):
-        loss = (module(hidden, addresses)[0] - wanted).square().mean()
+        loss = (run(module, hidden, addresses)[0] - wanted).square().mean()
         optimiser.zero_grad()
         loss.backward()
         assert all(p.grad.isfinite().all() for p in module.parameters())
@@ -233,7 +239,7 @@ def test_the_paper_start_reads_normal_rows_through_silent_filters():
     assert not module.convolution.any()
     assert module.value_projection.bias.any()
     hidden, addresses = inputs(module)
-    assert module(hidden, addresses)[0].abs().min() > 0
+    assert run(module, hidden, addresses)[0].abs().min() > 0
     torch.manual_seed(3)
     assert not BankMemory(small(), 1, SIZE, VOCABULARY).table.weight.any()
 
@@ -241,22 +247,22 @@ def test_the_paper_start_reads_normal_rows_through_silent_filters():
 def test_one_stream_may_be_left_out_of_the_shape():
     module = memory()
     hidden, addresses = inputs(module)
-    found, state = module(hidden.squeeze(2), addresses)
-    expected, same = module(hidden, addresses)
+    found, state = run(module, hidden.squeeze(2), addresses)
+    expected, same = run(module, hidden, addresses)
     assert torch.equal(found, expected.squeeze(2))
     assert torch.equal(state, same)
     strided = hidden.squeeze(2).transpose(0, 1).contiguous().transpose(0, 1)
-    assert torch.equal(module(strided, addresses)[0], found)
+    assert torch.equal(run(module, strided, addresses)[0], found)
 
 
 def test_half_precision_and_autocast_stay_close_to_full():
     module = memory()
     hidden, addresses = inputs(module)
-    full, _ = module(hidden, addresses)
-    half, state = copy.deepcopy(module).bfloat16()(hidden.bfloat16(), addresses)
+    full, _ = run(module, hidden, addresses)
+    half, state = run(copy.deepcopy(module).bfloat16(), hidden.bfloat16(), addresses)
     assert (half.dtype, state.dtype) == (torch.bfloat16, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast, _ = module(hidden, addresses)
+        cast, _ = run(module, hidden, addresses)
     assert cast.dtype == torch.float32
     scale = full.abs().max()
     assert (half - full).abs().max() < 0.03 * scale
@@ -266,9 +272,9 @@ def test_half_precision_and_autocast_stay_close_to_full():
 def test_an_empty_call_adds_nothing_and_keeps_the_state():
     module = memory()
     hidden, addresses = inputs(module)
-    _, state = module(hidden, addresses)
+    _, state = run(module, hidden, addresses)
     starts = torch.zeros(2, 0, dtype=torch.bool)
-    added, after = module(hidden[:, :0], addresses[:, :0], state, starts)
+    added, after = run(module, hidden[:, :0], addresses[:, :0], state, starts)
     assert added.shape == (2, 0, 1, SIZE)
     assert torch.equal(after, state)
 
@@ -277,9 +283,9 @@ def test_gradients_flow_through_the_state():
     module = memory().double()
     hidden, addresses = inputs(module, batch=1, seq=8)
     hidden = hidden.double()
-    whole = torch.autograd.grad(module(hidden, addresses)[0].sum(), module.table.weight)[0]
-    first, state = module(hidden[:, :3], addresses[:, :3])
-    second, _ = module(hidden[:, 3:], addresses[:, 3:], state)
+    whole = torch.autograd.grad(run(module, hidden, addresses)[0].sum(), module.table.weight)[0]
+    first, state = run(module, hidden[:, :3], addresses[:, :3])
+    second, _ = run(module, hidden[:, 3:], addresses[:, 3:], state)
     parts = torch.autograd.grad(first.sum() + second.sum(), module.table.weight)[0]
     assert torch.allclose(parts, whole)
 

@@ -39,8 +39,16 @@ def test_layers_are_given_in_many_ways(given, layers):
         ({"seed": -1}, "`seed` is -1"),
         ({"seed": 1 << 64}, "`seed` is 18446744073709551616"),
         ({"gate_type": "open"}, "one of 'fixed', 'content', 'learned'"),
-        ({"memory_size": 5}, "`memory_size` is 5, but must be 0: trained banks are not part"),
+        ({"memory_size": 5}, "`memory_size` is 5, but must be at least 128: each head needs"),
+        ({"memory_size": 127}, r"`memory_size` is 127, .* as an order has heads \(8\): ask for"),
+        ({"memory_size": -1}, "`memory_size` is -1, but must be an integer from 0"),
         ({"memory_size": False}, "`memory_size` is False"),
+        ({"bank_order": 1}, "`bank_order` is 1, but must be an integer from 2 to 512"),
+        ({"bank_heads": 0}, "`bank_heads` is 0, but must be an integer from 1"),
+        ({"bank_dim": 64.0}, "`bank_dim` is 64.0"),
+        ({"bank_kernel_size": 0}, "`bank_kernel_size` is 0"),
+        ({"bank_dim": 9, "memory_size": 999}, "`bank_dim` is 9, .* of the 2 orders, such as 8"),
+        ({"bank_dim": 40, "memory_size": 999}, "of the 16 heads of all orders, such as 32 or 48"),
     ],
 )
 def test_values_out_of_range_are_refused(fields, message):
@@ -49,6 +57,12 @@ def test_values_out_of_range_are_refused(fields, message):
     assert isinstance(seen.value, EngramError)
     assert isinstance(seen.value, ValueError)
     assert (seen.value.field, seen.value.value) == next(iter(fields.items()))
+
+
+@pytest.mark.parametrize("memory_size", [0, 128])
+def test_the_sizes_of_a_bank_are_looked_at_where_there_is_one(memory_size):
+    assert EngramConfig(memory_size=memory_size).memory_size == memory_size
+    assert EngramConfig(bank_dim=9).bank_dim == 9
 
 
 def test_the_edges_of_each_range_are_allowed():
@@ -81,6 +95,16 @@ def test_to_dict_gives_json_types_that_make_the_same_configuration():
         fields = config.to_dict()
         assert not isinstance(fields["layers"], tuple)
         assert EngramConfig(**fields) == config
+
+
+def test_what_has_no_bank_is_described_as_before_there_were_any():
+    assert list(EngramConfig().to_dict()) == [
+        "layers", "row_dim", "gate_type", "max_order", "seed", "memory_size",
+    ]  # fmt: skip
+    assert EngramConfig(**EngramConfig(bank_order=4).to_dict()).bank_order == 4
+    rows = EngramConfig().row_fields()
+    assert EngramConfig(memory_size=1000, bank_heads=2).row_fields() == rows
+    assert list(rows) == ["row_dim", "gate_type", "max_order", "seed"]
 
 
 def test_layers_do_not_decide_what_a_row_does():

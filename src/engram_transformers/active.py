@@ -278,7 +278,8 @@ def engram_disabled(model: nn.Module) -> Generator[None]:
     """Let a model compute as if it had never been patched, until the block ends.
 
     Nests, and holds for this thread (or asyncio task) only. Token history is still kept, so a cache
-    filled within the block can be used after it.
+    filled within the block can be used after it; not so if the model has a bank, whose convolution
+    then lacks what it would have been given.
 
     Args:
         model: A patched model.
@@ -291,8 +292,11 @@ def engram_disabled(model: nn.Module) -> Generator[None]:
     """
     from engram_transformers.attachment import require_attachment
 
-    token = _DISABLED.set((*_DISABLED.get(), require_attachment(model)))
+    attachment = require_attachment(model)
+    attachment.count_disabled(1)
+    token = _DISABLED.set((*_DISABLED.get(), attachment))
     try:
         yield
     finally:
         _DISABLED.reset(token)
+        attachment.count_disabled(-1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engram_transformers.active import frame_of, is_disabled
-from engram_transformers.architectures import text_config
+from engram_transformers.bank_reading import BANK, BankReading
 from engram_transformers.caches import cache_of
 from engram_transformers.calls import Call, begin_call, current_call, end_call
 from engram_transformers.coded_ids import encode, set_aside
@@ -34,17 +34,13 @@ from engram_transformers.history import (
 from engram_transformers.layouts import find_hidden_states, replace_hidden_states
 from engram_transformers.memory import EngramMemory
 from engram_transformers.paged import is_paged, recall_paged, require_same_tables
-from engram_transformers.patch_state import PatchState
 from engram_transformers.recomputation import in_backward
-
-if TYPE_CHECKING:
-    pass
 
 ATTRIBUTE = "_engram_attachment"
 SUBMODULE = "engram"
 
 
-class Attachment(PatchState):
+class Attachment(BankReading):
     """What `add_engram` puts on a model, in place: hooks, and what they share.
 
     All hooks are bound methods of this object and of the memories, never closures: `copy.deepcopy`
@@ -62,6 +58,11 @@ class Attachment(PatchState):
             self._hooked += [f"before {name}", f"after {name}"]
         for layer, memory in self.memories.items():
             block = self.block_list[layer]
+            if layer in self.banks:  # before the tables, which lie over it
+                block.add_module(BANK, self.banks[layer])
+                handle = block.register_forward_pre_hook(self.before_bank, with_kwargs=True)
+                self.handles.append(handle)
+                self._hooked.append(f"before the bank of decoder block {layer}")
             block.add_module(SUBMODULE, memory)
             handle = block.register_forward_pre_hook(self.before_block, with_kwargs=True)
             self.handles.append(handle)
@@ -83,7 +84,10 @@ class Attachment(PatchState):
         if input_ids is None and "input_ids" not in names:
             return  # a wrapper that passes on whatever it is given
         if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
-            self._begin(Call(self, module, None, (0, 0), MissingInputIdsError()))
+            problem = MissingInputIdsError()
+            if self.banks_are_on:
+                raise problem
+            self._begin(Call(self, module, None, (0, 0), problem))
             return
         shape = (input_ids.shape[0], input_ids.shape[1])
         if is_paged(arguments):
@@ -93,8 +97,14 @@ class Attachment(PatchState):
         if self._begin_unread(module, shape, input_ids, cache, arguments):
             return
         new = encode(input_ids, arguments)
-        window, problem, after = recall(new, cache, self.config.max_order - 1)
+        window, problem, after = recall(new, cache, self.reach)
         ledger = None if cache is None else ledger_of(cache)
+        banks = None
+        if self.banks_are_on:
+            if problem is not None:
+                raise problem
+            self._require_as_patched(shape)
+            banks = self.begin_banks(window, shape[1], cache)
         self._begin(
             Call(
                 self,
@@ -107,6 +117,7 @@ class Attachment(PatchState):
                 cache=cache,
                 window_after=after,
                 rows_per_sample=1 if ledger is None else ledger.rows_per_sample,
+                banks=banks,
             )
         )
 
@@ -119,7 +130,7 @@ class Attachment(PatchState):
         arguments: dict[str, Any],
     ) -> bool:
         """Begin a call in which nothing is read, and return whether it is one."""
-        if torch.compiler.is_compiling() or not can_note(cache):
+        if torch.compiler.is_compiling() or not can_note(cache) or self.banks_are_on:
             return False
         frame = frame_of(self)
         if frame is not None and frame.has_any_rows:
@@ -151,6 +162,12 @@ class Attachment(PatchState):
         input_ids: Tensor,
         arguments: dict[str, Any],
     ) -> None:
+        if self.banks_are_on:
+            raise HistoryError(
+                "Continuous batching does not read banks yet: it would need their convolutions'"
+                " inputs by slot. Generate without it (model.generate), or patch the model without"
+                " memory_size."
+            )
         frame = frame_of(self)
         if frame is None and self.tables_open and not is_disabled(self):
             raise HistoryError(
@@ -159,7 +176,7 @@ class Attachment(PatchState):
                 " all_threads=True)."
             )
         new = encode(input_ids, {"position_ids": arguments.get("position_ids")})  # no padding
-        window, problem, _ = recall_paged(new, arguments, self.config.max_order - 1)
+        window, problem, _ = recall_paged(new, arguments, self.reach)
         if problem is None:
             require_same_tables(arguments["cache"], () if frame is None else frame.state())
         self._begin(Call(self, module, window, shape, problem, input_ids=input_ids, is_paged=True))
@@ -170,12 +187,18 @@ class Attachment(PatchState):
             frame = frame_of(self)
             if frame is not None and frame.has_any_rows:
                 _refuse_freezing(call.input_ids)
-                self.require_intact()
-                if call.shape[1] != 1:  # a step follows a call that was looked at
-                    self.require_vocabulary()
+                self._require_as_patched(call.shape)
                 frame.require_readable(call)
             call.has_gradients = torch.is_grad_enabled()
         begin_call(call)
+
+    def _require_as_patched(self, shape: tuple[int, int]) -> None:
+        """Raise if the model is not as it was when it was patched."""
+        if torch.compiler.is_compiling():
+            return
+        self.require_intact()
+        if shape[1] != 1:  # a step follows a call that was looked at
+            self.require_vocabulary()
 
     def after_model(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         """End the call, also after an exception, and remember ids on a cache made within it."""
@@ -189,9 +212,10 @@ class Attachment(PatchState):
             self._require_visited(call)
         if call.window_after is not None:
             commit(call.cache, call.window_after)
+        self.end_banks(call)
         if call.unsaved is not None:
-            reach = self.config.max_order - 1
-            remember_created(call.unsaved, output, call.rows_per_sample, reach)
+            rows_per_sample = call.rows_per_sample
+            remember_created(call.unsaved, output, rows_per_sample, self.reach, call.banks)
         elif not torch.compiler.is_compiling():
             hand_on(call.cache, output)
 
@@ -246,20 +270,20 @@ class Attachment(PatchState):
         blocks = self.block_list
         for layer, memory in self.memories.items():
             block = blocks[layer] if layer < len(blocks) else None
-            if block is None or not _holds(block, memory):
+            if block is None or not _holds(block, SUBMODULE, memory):
                 raise DamagedPatchError(name, f"decoder block {layer} was replaced")
+            if layer in self.banks and not _holds(block, BANK, self.banks[layer]):
+                raise DamagedPatchError(name, f"the bank of decoder block {layer} was taken off")
 
     def _require_visited(self, call: Call) -> None:
-        """Raise if rows were active at a block that the model passed by."""
+        """Raise if there was something to read at a block that the model passed by."""
         frame = frame_of(self)
-        if frame is None or call.problem is not None:
+        if call.banks is None and (frame is None or call.problem is not None):
             return
         for layer in self.memories:
-            if layer in call.visited or not frame.has_rows(layer):
-                continue
-            # A draft by early exit lowers the number of layers on purpose.
-            depth = getattr(text_config(self.model), "num_hidden_layers", None)
-            if not (isinstance(depth, int) and layer >= depth):
+            has_bank = call.banks is not None and layer in self.banks
+            reads = has_bank or (frame is not None and frame.has_rows(layer))
+            if reads and layer not in call.visited and self.is_run(layer):
                 raise SkippedBlockError(layer, type(self.model).__name__)
 
     def apply(
@@ -303,11 +327,11 @@ def _memory_of(block: nn.Module) -> EngramMemory:
     return memory
 
 
-def _holds(block: nn.Module, memory: EngramMemory) -> bool:
-    """Say whether a block, or what it wraps (compiled, checkpointed), has a memory."""
-    if block._modules.get(SUBMODULE) is memory:
+def _holds(block: nn.Module, name: str, memory: nn.Module) -> bool:
+    """Say whether a block, or what it wraps (compiled, checkpointed), has a memory or a bank."""
+    if block._modules.get(name) is memory:
         return True
-    return any(module._modules.get(SUBMODULE) is memory for module in block.modules())
+    return any(module._modules.get(name) is memory for module in block.modules())
 
 
 def find_attachment(model: nn.Module) -> Attachment | None:

@@ -22,6 +22,7 @@ class Binding:
         gate: Of a learned gate's weights at the table's layer; None for the other gates.
         lora: The shared LoRA that facts were written with, None for none.
         model_name: For people.
+        banks: Of the weights of all banks, wherever they are; None if they add nothing.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Binding:
     gate: str | None
     lora: SharedLora | None
     model_name: str
+    banks: str | None = None
 
     @classmethod
     def of(cls, attachment: Attachment) -> Binding:
@@ -48,11 +50,15 @@ class Binding:
             attachment.gate_fingerprint(),
             lora,
             name or type(attachment.model).__name__,
+            attachment.bank_fingerprint(),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON types."""
-        return {**asdict(self), "config": dict(self.config)}
+        """Return JSON types; `banks` only where there are any, as files had none at first."""
+        fields = {**asdict(self), "config": dict(self.config)}
+        if self.banks is None:
+            del fields["banks"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Binding:
@@ -65,6 +71,7 @@ class Binding:
             None if fields["gate"] is None else str(fields["gate"]),
             None if lora is None else SharedLora(str(lora["reference"]), str(lora["fingerprint"])),
             str(fields["model_name"]),
+            None if fields.get("banks") is None else str(fields["banks"]),
         )
 
     def require(
@@ -113,6 +120,10 @@ class Binding:
             )
         elif now.gate != self.gate:
             differences.append("the weights of the learned gate differ")
+        if now.banks != self.banks:
+            over = "no bank" if self.banks is None else f"banks with weights {self.banks[:12]}"
+            has = "none" if now.banks is None else f"banks with {now.banks[:12]}"
+            differences.append(f"it was written over {over}, this model has {has}")
         differences += self._lora_differences(now, writing)
         if differences:
             advice = (

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from engram_transformers.banks.calls import BankCall
 from engram_transformers.coded_ids import Uncoded
 from engram_transformers.errors import HistoryError
 
@@ -38,6 +39,7 @@ class Call:
         reads_nothing: Whether no table had rows when the call began.
         visited: The layers whose memories were reached.
         replace: Set while writing: computes a block's input from what it would have been.
+        banks: What the model's banks need to know; None where they don't run.
     """
 
     attachment: object
@@ -55,6 +57,7 @@ class Call:
     reads_nothing: bool = False
     visited: set[int] = field(default_factory=set)
     replace: Callable[[int, Tensor], Tensor] | None = None
+    banks: BankCall | None = None
 
 
 class _Stack(threading.local):

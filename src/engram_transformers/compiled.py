@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engram_transformers.active import frame_of
+from engram_transformers.active import frame_of, is_disabled
 from engram_transformers.calls import Call
 from engram_transformers.errors import ExportError, HistoryError, NotPatchedError
 from engram_transformers.recomputation import in_backward
@@ -113,3 +113,30 @@ read = torch.library.custom_op(
     **_OPTIONS,
 )
 read.register_fake(_shapes)
+
+
+def _banks_on(number: int, like: Tensor) -> Tensor:
+    """Say whether a model's banks are on in this thread; see `engram_disabled`.
+
+    Args:
+        number: The attachment's.
+        like: On the device where the result goes.
+
+    Returns:
+        () bool.
+    """
+    attachment = _attachments.get(number)
+    if attachment is None:
+        raise NotPatchedError("The model that was compiled")
+    on = not is_disabled(attachment)
+    return torch.full((), on, dtype=torch.bool, device=like.device)
+
+
+banks_on = torch.library.custom_op(
+    "engram_transformers::banks_on",
+    _banks_on,
+    mutates_args=(),
+    schema="(int number, Tensor like) -> Tensor",
+    **_OPTIONS,
+)
+banks_on.register_fake(lambda number, like: torch.empty((), dtype=torch.bool, device=like.device))

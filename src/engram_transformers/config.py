@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from engram_transformers.banks.errors import BankSizeError, BankWidthError
+from engram_transformers.banks.sizes import HIGHEST_SIZE
 from engram_transformers.errors import ConfigError, ConfigFieldError
 from engram_transformers.hashing import HIGHEST_ORDER
 
@@ -26,10 +28,19 @@ class EngramConfig:
             trainable key projection and trainable norm weights.
         max_order: Longest suffix n-gram that can be an address.
         seed: Of the hash and of the seeded projections.
-        memory_size: Rows of a trained bank. Only 0 (no bank) in this release.
+        memory_size: Rows of the trained bank that each layer gets, of all its orders and heads
+            together, about: each head takes the next prime. 0 is no bank.
+        bank_order: Longest n-gram of a bank; its orders are 2 to `bank_order`.
+        bank_heads: Hashes per order.
+        bank_dim: Numbers that all orders and heads contribute together. By default a row, which is
+            one head's, has 8: a million rows are 32 MB, an eighth of what the 64 numbers of the
+            published demo would take.
+        bank_kernel_size: Taps of a bank's short convolution, `bank_order` tokens apart.
 
     Raises:
         ConfigError: If a value is out of range.
+        BankSizeError: If a head of the bank would have fewer rows than an order has heads.
+        BankWidthError: If the orders or their heads do not divide `bank_dim`.
 
     Example:
         >>> EngramConfig(row_dim=32).gate_type
@@ -42,6 +53,10 @@ class EngramConfig:
     max_order: int = 64
     seed: int = 0
     memory_size: int = 0
+    bank_order: int = 3
+    bank_heads: int = 8
+    bank_dim: int = 128
+    bank_kernel_size: int = 4
 
     def __post_init__(self) -> None:
         if self.layers != "auto":
@@ -52,12 +67,12 @@ class EngramConfig:
         if self.gate_type not in get_args(GateType):
             allowed = ", ".join(map(repr, get_args(GateType)))
             raise ConfigError("gate_type", self.gate_type, f"one of {allowed}")
-        if type(self.memory_size) is not int or self.memory_size != 0:
-            raise ConfigError(
-                "memory_size",
-                self.memory_size,
-                "0: trained banks are not part of this release; facts that are written need none",
-            )
+        _require_int("memory_size", self.memory_size, 0, HIGHEST_SIZE)
+        _require_int("bank_order", self.bank_order, 2, HIGHEST_ORDER)
+        for name in ("bank_heads", "bank_dim", "bank_kernel_size"):
+            _require_int(name, getattr(self, name), 1, 1 << 20)
+        if self.memory_size:
+            self._require_bank_fits()
 
     @classmethod
     def from_fields(cls, base: EngramConfig | None, fields: dict[str, Any]) -> EngramConfig:
@@ -86,8 +101,11 @@ class EngramConfig:
         return dataclasses.replace(base or cls(), **fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON types."""
+        """Return the fields as JSON types; those that shape a bank only where they were chosen."""
         fields = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):  # what had no bank stays what it was
+            if field.name.startswith("bank_") and fields[field.name] == field.default:
+                del fields[field.name]
         if self.layers != "auto":
             fields["layers"] = list(self.layers)
         return fields
@@ -96,6 +114,16 @@ class EngramConfig:
         """Return the fields that decide what a row does, whatever layers have memories."""
         names = ("row_dim", "gate_type", "max_order", "seed")
         return {name: getattr(self, name) for name in names}
+
+    def _require_bank_fits(self) -> None:
+        orders, heads = self.bank_order - 1, self.bank_heads
+        if self.bank_dim % orders:
+            raise BankWidthError("bank_dim", self.bank_dim, orders, "orders")
+        if self.bank_dim % (orders * heads):
+            raise BankWidthError("bank_dim", self.bank_dim, orders * heads, "heads of all orders")
+        # As `BankConfig` asks for each head: at least as many rows as an order has heads.
+        if self.memory_size // (orders * heads) < heads:
+            raise BankSizeError(self.memory_size, heads, lowest=orders * heads * heads)
 
 
 def _as_layers(layers: Any) -> tuple[int, ...]:

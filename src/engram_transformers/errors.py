@@ -175,7 +175,7 @@ class DamagedPatchError(PatchError):
 
 
 class SkippedBlockError(PatchError):
-    """The model ran without the block whose memory has rows, so they were not read.
+    """The model ran without a block whose memory has rows, or that has a bank: nothing was read.
 
     Attributes:
         layer: The block.
@@ -215,9 +215,10 @@ class MissingInputIdsError(HistoryError, ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "A table is active, but the model was called without input_ids (with inputs_embeds or"
-            " prompt tuning?): embeddings do not say which tokens lead up to a position. Pass"
-            " input_ids, or leave the use_tables block."
+            "A table is active or the model has a bank, but it was called without input_ids (with"
+            " inputs_embeds or prompt tuning?): embeddings do not say which tokens lead up to a"
+            " position. Pass input_ids, leave the use_tables block, or switch the bank off"
+            " (engram_disabled)."
         )
 
 
@@ -233,7 +234,8 @@ class CacheHistoryError(HistoryError):
         count = "" if cached is None else f"{cached} "
         super().__init__(
             f"The cache holds {count}tokens, of which the memories saw {seen}: it was filled before"
-            " add_engram, without input_ids, or by prefix tuning. Start from an empty cache."
+            " add_engram, without input_ids, by prefix tuning, or while banks were switched off."
+            " Start from an empty cache."
         )
         self.cached = cached
         self.seen = seen

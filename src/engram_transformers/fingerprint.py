@@ -18,6 +18,7 @@ _SAMPLES = 16
 _ADAPTER = re.compile(
     r"\b(lora_|adapter|ia3_|vera_|oft_|hada_|lokr_|bone_|boft_)|\.modules_to_save\."
 )
+_OURS = re.compile(r"\.engram(_bank)?\.")
 _WRAPPING = re.compile(r"^base_model\.model\.|\.base_layer\b|\.original_module\b")
 _CONFIG_FIELDS = (
     "model_type",
@@ -141,7 +142,7 @@ def adapter_fingerprint(model: nn.Module) -> str | None:
     for name, parameter in model.named_parameters():
         parts = _WRAPPING.sub("", name).split(".")
         chosen = next((part for part in parts if part in active), None)
-        if chosen is not None and _ADAPTER.search(name) and ".engram." not in name:
+        if chosen is not None and _ADAPTER.search(name) and not _OURS.search(name):
             plain_name = ".".join(part for part in parts if part != chosen)
             weights.append((plain_name, whole_weight(model, name, parameter)))
     for name, weight in sorted(weights, key=lambda item: item[0]):
@@ -187,7 +188,7 @@ def _base_parameters(model: nn.Module) -> list[tuple[str, str, nn.Parameter]]:
     return [
         (_WRAPPING.sub("", name), name, parameter)
         for name, parameter in model.named_parameters()
-        if ".engram." not in name and not _ADAPTER.search(name)
+        if not _OURS.search(name) and not _ADAPTER.search(name)
     ]
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from engram_transformers.banks.inputs import GrownInputs, RollingInputs
 from engram_transformers.caches import (
     CACHE_ARGUMENTS,
     MANY,
@@ -23,58 +24,14 @@ from engram_transformers.caches import (
     past_of,
     rolls,
 )
-from engram_transformers.coded_ids import PADDING, Uncoded, joined
+from engram_transformers.coded_ids import PADDING, Uncoded
 from engram_transformers.errors import CacheHistoryError, HistoryError, UnsupportedCacheError
+from engram_transformers.token_ledger import Ledger
+
+if TYPE_CHECKING:
+    from engram_transformers.banks.calls import BankCall
 
 _ATTRIBUTE = "_engram_ledger"
-# Small tensors, kept until somebody reads; then they are joined.
-_MOST_UNCODED = 64
-
-
-class Ledger:
-    """The coded ids of the tokens in one cache.
-
-    Calls in which nothing is read leave what they were given here as it is: coding it can wait, and
-    costs a step of decoding more than it has to spare.
-
-    Args:
-        ids: (batch, tokens) int64; for caches that can't be rolled back the last `max_order - 1`
-            only, padded on the left.
-        rows_per_sample: How many batch rows each sample of the tables was seen to be expanded to.
-
-    Attributes:
-        length: How many tokens there are.
-    """
-
-    def __init__(self, ids: Tensor, rows_per_sample: int = 1) -> None:
-        self.rows_per_sample = rows_per_sample
-        self._ids = ids
-        self._uncoded: list[Uncoded] = []
-        self.length = ids.shape[1]
-
-    @property
-    def ids(self) -> Tensor:
-        """(batch, tokens) int64, all of them coded."""
-        if self._uncoded:
-            uncoded, self._uncoded = self._uncoded, []
-            self._ids = torch.cat([self._ids, *(part.coded() for part in joined(uncoded))], dim=1)
-        return self._ids
-
-    @ids.setter
-    def ids(self, ids: Tensor) -> None:
-        self._ids, self._uncoded, self.length = ids, [], ids.shape[1]
-
-    @property
-    def batch(self) -> int:
-        """How many sequences there are."""
-        return self._ids.shape[0]
-
-    def add(self, part: Uncoded) -> None:
-        """Put new tokens behind the others."""
-        self._uncoded.append(part)
-        self.length += part.given.shape[1]
-        if len(self._uncoded) >= _MOST_UNCODED:
-            self.ids  # noqa: B018 (codes them)
 
 
 class Recalled(NamedTuple):
@@ -123,6 +80,7 @@ def recall(new: Tensor, cache: object, reach: int) -> Recalled:
         reason = f"it holds {ledger.batch} sequences, the batch has {new.shape[0]}."
         return Recalled(new, UnsupportedCacheError(type(cache).__name__, reason))
     earlier = ledger.ids[:, :past]
+    ledger.inputs.cut(past)
     # In place: the flag of a checked expansion stays with the sequences it was checked on.
     ledger.ids = torch.cat([earlier, new], dim=1)
     return Recalled(ledger.ids[:, max(past - reach, 0) :])
@@ -146,7 +104,7 @@ def note(part: Uncoded, cache: object) -> None:
     elif ledger.batch != part.batch:
         return
     elif past < seen:
-        ledger.ids = ledger.ids[:, :past]
+        ledger.cut(past)
     ledger.add(part)
 
 
@@ -167,8 +125,28 @@ def commit(cache: object, window_after: Tensor) -> None:
         ledger.ids.copy_(window_after)
 
 
+def commit_inputs(cache: object, banks: BankCall | None) -> None:
+    """Keep what banks were given, after their call has succeeded.
+
+    Args:
+        cache: The one that the call was given.
+        banks: What they were given; None where they did not run, so that nothing is known.
+    """
+    ledger = ledger_of(cache)
+    if ledger is None:
+        return
+    if banks is None:
+        ledger.inputs.forget()
+    else:
+        ledger.inputs.add(banks.given, banks.pasts())
+
+
 def remember_created(
-    new: Tensor | Uncoded, output: object, rows_per_sample: int, reach: int
+    new: Tensor | Uncoded,
+    output: object,
+    rows_per_sample: int,
+    reach: int,
+    banks: BankCall | None = None,
 ) -> None:
     """Put the ids on a cache that the model made by itself in this call.
 
@@ -177,6 +155,7 @@ def remember_created(
         output: What the model returned: a ModelOutput or a tuple.
         rows_per_sample: See `Ledger`.
         reach: How many ids a rolling window holds.
+        banks: What the banks were given in the call; None for nothing.
     """
     states = getattr(output, "state", None)
     if type(states) is list:
@@ -188,7 +167,10 @@ def remember_created(
         else:
             ids = new.coded() if isinstance(new, Uncoded) else new.clone()
             ids = _rolling_window(ids, reach) if rolls(cache) else ids
-            ledger = Ledger(ids, rows_per_sample)
+            inputs = RollingInputs() if rolls(cache) else GrownInputs()
+            if banks is not None:
+                inputs.add(banks.given, banks.pasts())
+            ledger = Ledger(ids, rows_per_sample, inputs)
         _remember(cache, ledger)
 
 
@@ -231,7 +213,7 @@ def _recall_rolling(new: Tensor, cache: object, ledger: Ledger | None, reach: in
         ids = _rolling_window(new[:, :0], reach)
         if not torch.compiler.is_compiling():
             torch._dynamo.mark_static_address(ids)
-        ledger = Ledger(ids)
+        ledger = Ledger(ids, 1, RollingInputs())
         _remember(cache, ledger)
     before_start = torch.arange(-reach, 0, device=new.device) + past < 0
     earlier = torch.where(before_start, PADDING, ledger.ids)  # also right after cache.reset()
@@ -269,17 +251,17 @@ def _follower(name: str, act: Callable[..., Ledger | None]) -> Callable[..., Any
 
 
 def _reorder(ledger: Ledger, beams: Tensor) -> Ledger:
-    ids = ledger.ids
-    return Ledger(ids.index_select(0, beams.to(ids.device)), ledger.rows_per_sample)
+    return ledger.moved(lambda t: t.index_select(0, beams.to(t.device)), ledger.rows_per_sample)
 
 
 def _repeat(ledger: Ledger, repeats: int) -> Ledger:
-    return Ledger(ledger.ids.repeat_interleave(repeats, dim=0), ledger.rows_per_sample * repeats)
+    rows_per_sample = ledger.rows_per_sample * repeats
+    return ledger.moved(lambda t: t.repeat_interleave(repeats, dim=0), rows_per_sample)
 
 
 def _select(ledger: Ledger, indices: Tensor) -> Ledger:
     # Which rows are left of each sample is not known.
-    return Ledger(ledger.ids[indices.to(ledger.ids.device)])
+    return ledger.moved(lambda t: t[indices.to(t.device)])
 
 
 def _forget(ledger: Ledger) -> None:

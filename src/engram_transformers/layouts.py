@@ -55,11 +55,7 @@ class Layout:
         width = shape[-1]
         if len(shape) not in (3, 4) or width != self.hidden_size:
             if len(shape) != 3 or width % self.hidden_size:
-                raise UnsupportedModelError(
-                    self.model_type,
-                    f"a decoder block was called with hidden states of shape {shape}, which hold no"
-                    f" streams of width {self.hidden_size}.",
-                )
+                raise self._no_streams(shape)
             hidden_states = hidden_states.unflatten(-1, (-1, self.hidden_size))
             shape = tuple(hidden_states.shape)
         if self.model_type in _STREAMS_FIRST and len(shape) == 4:
@@ -72,10 +68,7 @@ class Layout:
         else:
             places = shape[:2]
         if places != (batch, seq):
-            raise HistoryError(
-                f"A decoder block got hidden states of shape {shape} for token ids of shape"
-                f" {(batch, seq)}: their positions can't be told apart."
-            )
+            raise _not_told_apart(shape, batch, seq)
         return hidden_states, rows, found
 
     def batch_first(self, hidden_states: Tensor) -> Tensor:
@@ -93,6 +86,60 @@ class Layout:
         if self.model_type in _POSITIONS_FIRST and hidden_states.ndim == 3:
             return hidden_states.transpose(0, 1)
         return hidden_states
+
+    def by_position(self, hidden_states: Tensor, batch: int, seq: int) -> Tensor:
+        """Return a block's hidden states with a dimension for each thing.
+
+        Args:
+            hidden_states: As the block is called with.
+            batch: Sequences of token ids.
+            seq: Their length.
+
+        Returns:
+            (batch, seq, streams, hidden_size).
+
+        Raises:
+            HistoryError: If the positions can't be told apart.
+            UnsupportedModelError: If the layout is not one of those above.
+        """
+        shape = tuple(hidden_states.shape)
+        if len(shape) not in (3, 4) or shape[-1] % self.hidden_size:
+            raise self._no_streams(shape)
+        positions = self.batch_first(hidden_states)
+        if len(shape) == 3:
+            positions = positions.unflatten(-1, (-1, self.hidden_size))
+        elif shape[-1] != self.hidden_size:
+            raise self._no_streams(shape)
+        if positions.shape[:2] != (batch, seq):
+            raise _not_told_apart(shape, batch, seq)
+        return positions
+
+    def like(self, positions: Tensor, hidden_states: Tensor) -> Tensor:
+        """Undo `by_position`.
+
+        Args:
+            positions: (batch, seq, streams, hidden_size).
+            hidden_states: As the block is called with.
+
+        Returns:
+            What is in `positions`, in the shape of `hidden_states`.
+        """
+        flat = positions.flatten(2) if hidden_states.ndim == 3 else positions
+        return self.as_called(flat).contiguous()
+
+    def _no_streams(self, shape: tuple[int, ...]) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            self.model_type,
+            f"a decoder block was called with hidden states of shape {shape}, which hold no"
+            f" streams of width {self.hidden_size}.",
+        )
+
+
+def _not_told_apart(shape: tuple[int, ...], batch: int, seq: int) -> HistoryError:
+    return HistoryError(
+        f"A decoder block got hidden states of shape {shape} for token ids of shape"
+        f" {(batch, seq)}: their positions can't be told apart."
+    )
 
 
 def find_hidden_states(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 ADAPTER_NAME = "engram_shared"
-ENGRAM_MODULES = r".*\.engram\..*"
+ENGRAM_MODULES = r".*\.engram(_bank)?\..*"
 """Give this to PEFT as `exclude_modules` when `target_modules` is "all-linear"."""
 
 

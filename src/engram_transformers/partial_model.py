@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from engram_transformers.architectures import block_owner
 from engram_transformers.attachment import Attachment
 from engram_transformers.calls import Call, begin_call, end_call
+from engram_transformers.coded_ids import encode
 from engram_transformers.layouts import find_hidden_states
 
 Read = Callable[[int, Tensor], Tensor]
@@ -85,7 +86,14 @@ class PartialModel:
         def read(layer: int, given: Tensor) -> Tensor:
             return hidden_states() if layer == self.layer else given
 
-        output = run_reading(self.attachment, self._upper, read, input_ids, **arguments)
+        output = run_reading(
+            self.attachment,
+            self._upper,
+            read,
+            input_ids,
+            with_banks=any(above > self.layer for above in self.attachment.banks),
+            **arguments,
+        )
         return output.logits.float()
 
     def _view(self, blocks: list[nn.Module], head: nn.Module) -> nn.Module:
@@ -97,7 +105,13 @@ class PartialModel:
 
 
 def run_reading(
-    attachment: Attachment, model: nn.Module, read: Read, input_ids: Tensor, **arguments: Any
+    attachment: Attachment,
+    model: nn.Module,
+    read: Read,
+    input_ids: Tensor,
+    *,
+    with_banks: bool = True,
+    **arguments: Any,
 ) -> Any:
     """Run a patched model, or a view of it, with what its memories read replaced.
 
@@ -106,13 +120,17 @@ def run_reading(
         model: What to run.
         read: Stands in for all memories.
         input_ids: (batch, seq) int64.
-        arguments: Of the model.
+        with_banks: Whether banks read; not needed where `read` knows what they added.
+        arguments: Of the model; a cache must be empty if banks read.
 
     Returns:
         The model's output.
     """
     shape = (input_ids.shape[0], input_ids.shape[1])
-    call = Call(attachment, None, None, shape, replace=read)
+    banks = None
+    if with_banks and attachment.banks_are_on:
+        banks = attachment.begin_banks(encode(input_ids, arguments), shape[1], None)
+    call = Call(attachment, None, None, shape, replace=read, banks=banks)
     begin_call(call)
     try:
         with torch.compiler.set_stance("force_eager"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from engram_transformers.active import Frame
 from engram_transformers.architectures import input_embeddings_of, vocab_size_of
+from engram_transformers.banks.attached import AttachedBank
 from engram_transformers.compiled import number_for
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import (
@@ -46,12 +47,15 @@ class PatchState:
         tokenizer: Used to write and to show facts.
         tokenizer_fingerprint: Of the tokenizer whose canonical ids are addressed.
         memories: Layer -> memory.
+        banks: Layer -> bank; empty if the model has none.
+        reach: How many earlier tokens a position may need to know of.
         blocks_name: The dotted name of the list of decoder blocks within the model.
         layout: Of the blocks' hidden states.
         number: By which compiled code finds this object.
         open_frames: The `use_tables` blocks that are running, in any thread.
         shared_frames: Those of them that all threads read.
         tables_open: Whether there are any: a plain flag, which compiled code is guarded by.
+        disabled_somewhere: Whether `engram_disabled` holds in some thread: such a flag, too.
         prepared: Tables that were read lately, ready to be read again.
         no_rows: What a table has at a layer that is not its own.
         recomputation: What blocks read whose hidden states a backward pass may need again.
@@ -71,6 +75,7 @@ class PatchState:
         tokenizer_fingerprint: str,
         canonical: Tensor,
         memories: dict[int, EngramMemory],
+        banks: dict[int, AttachedBank],
         blocks_name: str,
         layout: Layout,
     ) -> None:
@@ -81,10 +86,15 @@ class PatchState:
         self.open_frames: tuple[Frame, ...] = ()
         self.shared_frames: tuple[Frame, ...] = ()
         self.tables_open = False
+        self.disabled_somewhere = False
+        self._disabled_blocks = 0
         self.config = config
         self.tokenizer = tokenizer
         self.tokenizer_fingerprint = tokenizer_fingerprint
         self.memories = memories
+        self.banks = banks
+        backwards = [max(b.config.max_order - 1, b.state_length) for b in banks.values()]
+        self.reach = max([config.max_order - 1, *backwards])
         self.canonical = canonical
         self.canonical_list: list[int] = canonical.tolist()
         self.hasher = SuffixHasher(config.seed, config.max_order)
@@ -101,6 +111,7 @@ class PatchState:
         self.token_rows: dict[int, tuple[object, TokenRows]] = {}
         self._argument_names: dict[type, tuple[str, ...]] = {}
         self._fingerprint: tuple[object, str] | None = None
+        self._bank_fingerprint: tuple[object, str | None] | None = None
         self._premixed = {torch.device("cpu"): self.hasher.premix(canonical)}
 
     def premixed(self, device: torch.device) -> Tensor:
@@ -176,6 +187,29 @@ class PatchState:
             digest.update(weight.numpy().tobytes())
         return digest.hexdigest()
 
+    def bank_fingerprint(self) -> str | None:
+        """Return a digest of the banks' weights, None where they add nothing.
+
+        Computed again only when a weight has changed. Cost: all rows are read, on the CPU.
+        """
+        if not self.banks:
+            return None
+        weights = [weight for bank in self.banks.values() for weight in bank.parameters()]
+        state = [(id(w), w.data_ptr(), w._version) for w in weights if not w.is_inference()]
+        if self._bank_fingerprint is None or self._bank_fingerprint[0] != state:
+            speaking = [bank for _, bank in sorted(self.banks.items()) if not bank.is_silent]
+            digest = xxhash.xxh3_128()
+            for bank in speaking:
+                bank.update(digest)
+            self._bank_fingerprint = (state, digest.hexdigest() if speaking else None)
+        return self._bank_fingerprint[1]
+
+    def count_disabled(self, change: int) -> None:
+        """Note that an `engram_disabled` block begins (1) or ends (-1)."""
+        with _FRAMES_LOCK:
+            self._disabled_blocks += change
+            self.disabled_somewhere = self._disabled_blocks > 0
+
     def open_frame(self, frame: Frame, *, all_threads: bool) -> None:
         """Note that tables are active somewhere; `close_frame` ends it."""
         for layer, memory in self.memories.items():  # compiled code can't make them
@@ -197,8 +231,10 @@ class PatchState:
     def __getstate__(self) -> dict[str, Any]:
         """Keep the pre-mixed ids on the CPU only, and nothing that depends on object identity."""
         cpu = torch.device("cpu")
-        kept = {"_premixed": {cpu: self._premixed[cpu]}, "_fingerprint": None, "token_rows": {}}
+        kept = {"_premixed": {cpu: self._premixed[cpu]}, "token_rows": {}}
+        kept |= {"_fingerprint": None, "_bank_fingerprint": None}
         nowhere_active = {"open_frames": (), "shared_frames": (), "tables_open": False}
+        nowhere_active |= {"disabled_somewhere": False, "_disabled_blocks": 0}
         nothing_run = {"recomputation": Recomputation()}
         return {**self.__dict__, **kept, **nowhere_active, **nothing_run}
 

@@ -17,6 +17,8 @@ from engram_transformers.architectures import (
     vocab_size_of,
 )
 from engram_transformers.attachment import ATTRIBUTE, SUBMODULE, Attachment, find_attachment
+from engram_transformers.bank_reading import BANK
+from engram_transformers.banks.attached import make_banks
 from engram_transformers.canonical import canonical_ids, tokenizer_fingerprint
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import (
@@ -52,6 +54,11 @@ def add_engram(
     chosen block, and hooks read it. What torch.compile has compiled so far in this process is
     compiled again when it next runs.
 
+    With `memory_size`, each layer also gets a bank, a submodule `engram_bank`: hashed n-gram rows
+    that are trained, as in DeepSeek's Engram (arXiv 2601.07372). It begins by adding exactly
+    nothing, and its weights are frozen until they are asked for (`requires_grad_()`). Tables lie
+    over it: they read behind it, and belong to its weights.
+
     Args:
         model: A transformers causal language model, also inside a PEFT wrapper.
         tokenizer: The model's. None loads the one of `model.name_or_path`.
@@ -71,7 +78,7 @@ def add_engram(
             or its weights are not loaded; the message says what to do.
         LayerIndexError: If a layer does not exist.
         TokenizerMismatchError: If there is no tokenizer or it does not fit the model.
-        ConfigError: If a value is out of range.
+        ConfigError: If a value is out of range, or a bank's sizes don't fit together.
         ConfigFieldError: If a field does not exist.
 
     Example:
@@ -102,15 +109,18 @@ def add_engram(
         for layer in settings.layers
         if isinstance(layer, int)
     }
-    for layer, memory in memories.items():
+    canonical = canonical_ids(tokenizer, vocab_size)
+    banks = make_banks(settings, base, layout.hidden_size, canonical)
+    for layer, memory in [*memories.items(), *banks.items()]:
         memory.to(device_of(block_list[layer]))
     attachment = Attachment(
         base,
         settings,
         tokenizer,
         tokenizer_fingerprint(tokenizer),
-        canonical_ids(tokenizer, vocab_size),
+        canonical,
         memories,
+        banks,
         blocks_name,
         layout,
     )
@@ -140,10 +150,11 @@ def remove_engram(model: ModelT) -> ModelT:
     for handle in attachment.handles:
         handle.remove()
     _let_into_checkpoints(attachment)
-    memories = set(attachment.memories.values())
+    ours = {*attachment.memories.values(), *attachment.banks.values()}
     for module in list(attachment.model.modules()):
-        if module._modules.get(SUBMODULE) in memories:
-            delattr(module, SUBMODULE)
+        for name in (SUBMODULE, BANK):
+            if module._modules.get(name) in ours:
+                delattr(module, name)
     del attachment.model.__dict__[ATTRIBUTE]
     _forget_compiled_code()
     return model
@@ -174,11 +185,12 @@ def resolve_layers(
 
 
 def _parameter_names(attachment: Attachment) -> set[str]:
-    """Return the state-dict keys of learned gates."""
+    """Return the state-dict keys of learned gates and banks."""
     return {
-        f"{attachment.blocks_name}.{layer}.{SUBMODULE}.{name}"
-        for layer, memory in attachment.memories.items()
-        for name, _ in memory.named_parameters()
+        f"{attachment.blocks_name}.{layer}.{submodule}.{name}"
+        for submodule, modules in ((SUBMODULE, attachment.memories), (BANK, attachment.banks))
+        for layer, module in modules.items()
+        for name in module.state_dict()
     }
 
 

@@ -21,6 +21,7 @@ from engram_transformers.errors import HistoryError
 
 if TYPE_CHECKING:
     from engram_transformers.active import Frame
+    from engram_transformers.banks.calls import BankCall
     from engram_transformers.calls import Call
 
 
@@ -80,6 +81,39 @@ class Recomputation:
         self._note(layer, hidden_states, call if reads else None, frame if reads else None)
         return call, frame
 
+    def note_bank(
+        self,
+        layer: int,
+        hidden_states: Tensor,
+        call: Call,
+        frame: Frame | None,
+        banks: BankCall,
+    ) -> None:
+        """Keep what a block's bank needs to run again.
+
+        Args:
+            layer: The block.
+            hidden_states: As the block is called with.
+            call: The running forward.
+            frame: The tables that are active, None for none.
+            banks: `BankCall.repeating` of the call's.
+        """
+        if _has_storage(hidden_states):
+            reads = frame is not None and frame.has_rows(layer)
+            self._note(layer, hidden_states, call, frame if reads else None, banks)
+
+    def hand_on(self, layer: int, hidden_states: Tensor, changed: Tensor) -> None:
+        """Let the block's table find the run that its bank has found.
+
+        Args:
+            layer: The block, which is run again.
+            hidden_states: As the bank got them.
+            changed: What the bank made of them.
+        """
+        run = self._runs[_key(layer, hidden_states)]
+        storage = StorageWeakRef(changed.untyped_storage())
+        self._runs[_key(layer, changed)] = run._replace(storage=storage)
+
     def require_first_forward(self) -> None:
         """Raise if a whole forward begins within a backward pass, and may be a repeated one.
 
@@ -101,12 +135,19 @@ class Recomputation:
                 self._runs.pop(key, None)
 
     def _note(
-        self, layer: int, hidden_states: Tensor, call: Call | None, frame: Frame | None
+        self,
+        layer: int,
+        hidden_states: Tensor,
+        call: Call | None,
+        frame: Frame | None,
+        banks: BankCall | None = None,
     ) -> None:
         self.forget_expired()
         if call is not None:
             self._notes_rows = True
-            call = dataclasses.replace(call, cache=None, unsaved=None, window_after=None)
+            call = dataclasses.replace(
+                call, cache=None, unsaved=None, window_after=None, banks=banks
+            )
         storage = StorageWeakRef(hidden_states.untyped_storage())
         state = () if frame is None else frame.state()
         self._runs[_key(layer, hidden_states)] = _Run(storage, call, frame, state)

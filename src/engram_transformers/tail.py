@@ -31,9 +31,15 @@ class Context(NamedTuple):
 
 
 class Tail:
-    """The blocks of a model from a memory on, and its output head."""
+    """The blocks of a model from a memory on, and its output head.
+
+    Raises:
+        RuntimeError: If a bank above the memory would need the tokens before those that are run.
+    """
 
     def __init__(self, attachment: Attachment, layer: int) -> None:
+        if any(above > layer for above in attachment.banks):
+            raise RuntimeError("A bank above the memory reads what comes before the tail.")
         self.attachment = attachment
         self.layer = layer
         self._partial = PartialModel(attachment, layer)
@@ -42,7 +48,7 @@ class Tail:
     def run_context(self, ids: list[int]) -> Context:
         """Run the tokens that stand before every sequence of a batch once."""
         cache = DynamicCache()
-        if ids:
+        if ids and not self.attachment.banks:  # they need the tokens in front of what is run
             input_ids = torch.tensor([ids], device=self.attachment.device)
             _, mask, positions, _ = arrange([], input_ids, torch.ones_like(input_ids))
             self._partial.capture(input_ids, **self._arguments(mask, positions, cache))
@@ -73,11 +79,12 @@ class Tail:
         """
         length, before = input_ids.shape[1], len(context.ids)
         ids, full_mask, positions, padding = arrange(context.ids, input_ids, mask)
-        cache = _behind_padding(context, padding)
+        run = 0 if self.attachment.banks else before
+        cache = _behind_padding(context, padding) if run else DynamicCache()
         hidden_states = self._partial.capture(
-            ids[:, before:], **self._arguments(full_mask, positions[:, before:], cache)
+            ids[:, run:], **self._arguments(full_mask, positions[:, run:], cache)
         )
-        if hidden_states.shape[:2] != input_ids.shape:
+        if hidden_states.shape[:2] != (len(ids), ids.shape[1] - run):
             raise RuntimeError("These hidden states are not one vector per token.")
         needed = ((rows >= 0) | (targets >= 0)).any(0).nonzero()
         tail = length - int(needed[0]) if needed.numel() else 1
@@ -87,7 +94,7 @@ class Tail:
             ids[:, kept:],
             full_mask,
             positions[:, kept:],
-            hidden_states[:, length - tail :].clone(),
+            hidden_states[:, hidden_states.shape[1] - tail :].clone(),
             rows[:, length - tail :],
             targets[:, length - tail :],
             facts,

@@ -256,6 +256,7 @@ def token_rows_of(attachment: Attachment, layer: int, runner: Tail | WholeModel)
         attachment.model_fingerprint(),
         adapter_fingerprint(attachment.model),
         attachment.gate_fingerprint(),
+        attachment.bank_fingerprint(),
     )
     known = attachment.token_rows.get(layer)
     if known is None or known[0] != state:

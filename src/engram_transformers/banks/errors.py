@@ -21,18 +21,19 @@ class BankConfigError(BankError, ConfigError):
 
 
 class BankSizeError(BankConfigError):
-    """An order has fewer rows than heads.
+    """A head has fewer rows than an order has heads.
 
     Attributes:
-        heads: How many heads there are.
+        heads: How many heads an order has.
     """
 
-    def __init__(self, memory_size: int, heads: int) -> None:
-        super().__init__(
-            "memory_size",
-            memory_size,
-            f"at least the number of heads, {heads}: ask for more rows or for fewer heads",
-        )
+    def __init__(self, memory_size: int, heads: int, *, lowest: int | None = None) -> None:
+        expected = f"at least the number of heads, {heads}"
+        if lowest is not None:
+            expected = f"at least {lowest}: each head needs as many rows as an order has heads"
+            expected += f" ({heads})"
+        expected += ": ask for more rows or for fewer heads"
+        super().__init__("memory_size", memory_size, expected)
         self.heads = heads
 
 

@@ -110,15 +110,15 @@ class BankMemory(nn.Module):
                 (batch, seq, hidden_size) as well.
             addresses: (batch, seq, (max_order - 1) · heads) int64 of `bank_addresses`, without
                 offsets.
-            conv_state: What the call before returned; None at the beginning of a text.
+            conv_state: (batch, state_length, streams, hidden_size), what `state_after` returned
+                for the call before; None at the beginning of a text.
             starts: (batch, seq) bool, True at the first token of each sequence that begins in this
                 call; None for none but that of a call without state.
 
         Returns:
-            What is to be added, of the shape and dtype of `hidden_states`; and the state for the
-            next call, (batch, state_length, streams, hidden_size) float32 (float64 if the module or
-            `hidden_states` is): the convolution's last inputs, zeros before the last sequence's
-            start.
+            What is to be added, of the shape and dtype of `hidden_states`; and the convolution's
+            inputs at these positions, (batch, seq, streams, hidden_size) float32 (float64 if the
+            module or `hidden_states` is), of which `state_after` makes the next call's state.
 
         Raises:
             BankShapeError: If a shape does not fit.
@@ -135,9 +135,26 @@ class BankMemory(nn.Module):
         rows = rows.flatten(2)  # (batch, seq, width)
         value = self.value_projection(rows).to(dtype).unsqueeze(2)  # (batch, seq, 1, hidden_size)
         gated = self._gate(streamed.to(dtype), rows) * value  # (batch, seq, streams, hidden_size)
-        convolved, state = self._convolve(gated, conv_state, starts)
-        added = gated + silu(convolved)
-        return added.reshape(hidden_states.shape).to(hidden_states.dtype), state
+        inputs = _normalised(gated, self.convolution_norm, _CONVOLUTION_EPSILON)
+        added = gated + silu(self._convolve(inputs, conv_state, starts))
+        return added.reshape(hidden_states.shape).to(hidden_states.dtype), inputs
+
+    def state_after(
+        self, conv_state: Tensor | None, inputs: Tensor, starts: Tensor | None = None
+    ) -> Tensor:
+        """Return what the next call needs to know of the convolution's inputs up to here.
+
+        Args:
+            conv_state: As the call was given it.
+            inputs: What it returned.
+            starts: As it was given them.
+
+        Returns:
+            (batch, state_length, streams, hidden_size): the last inputs, zeros before the last
+            sequence's start.
+        """
+        window = self._with_earlier(inputs, conv_state)
+        return clear_before_last_start(window, starts, 0)[:, inputs.shape[1] :]
 
     def _gate(self, hidden_states: Tensor, rows: Tensor) -> Tensor:
         """Return (batch, seq, streams, 1) of (batch, seq, streams, hidden_size) and the rows."""
@@ -147,20 +164,14 @@ class BankMemory(nn.Module):
         score = (key * query).sum(-1, keepdim=True) / math.sqrt(self.hidden_size)
         return torch.sigmoid(score.sign() * score.abs().clamp_min(_GATE_FLOOR).sqrt())
 
-    def _convolve(
-        self, gated: Tensor, conv_state: Tensor | None, starts: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the convolution, of the shape of `gated`, and the state after it."""
-        batch, seq, *per_stream = gated.shape
-        normed = _normalised(gated, self.convolution_norm, _CONVOLUTION_EPSILON)
-        reach = self.state_length
-        if conv_state is None:
-            conv_state = normed.new_zeros(batch, reach, *per_stream)
-        window = torch.cat([conv_state.to(normed), normed], dim=1)  # (batch, reach + seq, ...)
+    def _convolve(self, inputs: Tensor, conv_state: Tensor | None, starts: Tensor | None) -> Tensor:
+        """Return the convolution of (batch, seq, streams, hidden_size), of the same shape."""
+        seq, reach = inputs.shape[1], self.state_length
+        window = self._with_earlier(inputs, conv_state)
         began = None if starts is None or not seq else last_starts(starts)  # (batch, seq)
-        positions = torch.arange(seq, device=gated.device)
-        filters = self.convolution.to(normed)  # (kernel_size, streams, hidden_size)
-        convolved = normed * filters[-1]
+        positions = torch.arange(seq, device=inputs.device)
+        filters = self.convolution.to(inputs)  # (kernel_size, streams, hidden_size)
+        convolved = inputs * filters[-1]
         # Not torch's conv1d: in a pack, each tap ends at its position's own start.
         for tap in range(self.config.kernel_size - 1):
             first = tap * self.config.max_order
@@ -169,7 +180,13 @@ class BankMemory(nn.Module):
                 outside = positions - (reach - first) < began  # (batch, seq)
                 seen = seen.masked_fill(outside[:, :, None, None], 0)
             convolved = convolved + seen * filters[tap]
-        return convolved, clear_before_last_start(window, starts, 0)[:, seq:]
+        return convolved
+
+    def _with_earlier(self, inputs: Tensor, conv_state: Tensor | None) -> Tensor:
+        """Return (batch, state_length + seq, ...): what came before, zeros if nothing did."""
+        if conv_state is None:
+            conv_state = inputs.new_zeros(len(inputs), self.state_length, *inputs.shape[2:])
+        return torch.cat([conv_state.to(inputs), inputs], dim=1)
 
     def _require(
         self,

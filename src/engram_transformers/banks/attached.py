@@ -1,0 +1,109 @@
+"""Banks that are part of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from engram_transformers.architectures import text_config
+from engram_transformers.banks.addresses import numbered
+from engram_transformers.banks.module import BankMemory
+from engram_transformers.banks.sizes import BankConfig
+from engram_transformers.config import EngramConfig
+from engram_transformers.fingerprint import whole_weight
+
+# What configurations of models with parallel residual streams call their number.
+_STREAM_FIELDS = ("hc_mult", "hc_count", "altup_num_inputs")
+
+
+class AttachedBank(BankMemory):
+    """A bank on a block of a model, which knows the numbers of its token ids.
+
+    It begins by adding exactly nothing. Its weights are float32, drawn from the configuration's
+    seed, and frozen until somebody asks for them (`bank.requires_grad_()`): checkpoints of the base
+    don't hold them, so training all of the base must not move them.
+
+    Args:
+        config: All banks of the model.
+        layer: The block.
+        hidden_size: Width of a residual stream.
+        canonical: (vocab_size,) int64, token id -> canonical id.
+
+    Attributes:
+        layer: The block.
+        numbers: (2 vocab_size + 1,) int64: coded ids, also negative ones, -> canonical ids counted
+            without gaps; padding -> the number behind all others, which no text has.
+    """
+
+    numbers: Tensor
+
+    def __init__(self, config: BankConfig, layer: int, hidden_size: int, canonical: Tensor) -> None:
+        digest = xxhash.xxh3_64_intdigest(f"engram-transformers bank {layer}".encode(), config.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(digest)  # torch.manual_seed would seed GPUs, too
+            super().__init__(config, layer, hidden_size, config.pad_id + 1)
+        self.layer = layer
+        numbers, _ = numbered(canonical)
+        padding = numbers.new_full((1,), config.pad_id)
+        # In no checkpoint: it follows from the tokenizer.
+        self.register_buffer("numbers", torch.cat([numbers, numbers.flip(0), padding]), False)
+        self.requires_grad_(False)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it adds exactly nothing, whatever is read."""
+        return not bool(self.table.weight.any() | self.value_projection.bias.any())
+
+    def update(self, digest: Any) -> None:
+        """Put all that decides what it adds into a digest, rounded to bfloat16.
+
+        Args:
+            digest: Of xxhash.
+        """
+        digest.update(repr((self.layer, self.config)).encode())
+        for name, buffer in self.bank_hash.named_buffers():
+            digest.update(name.encode())
+            digest.update(buffer.cpu().numpy())
+        for name, weight in self.named_parameters():
+            digest.update(name.encode())
+            rounded = whole_weight(self, name, weight).to(torch.bfloat16)
+            digest.update(rounded.view(torch.int16).numpy())
+
+
+def make_banks(
+    config: EngramConfig, model: nn.Module, hidden_size: int, canonical: Tensor
+) -> dict[int, AttachedBank]:
+    """Make the banks that a configuration asks for.
+
+    Args:
+        config: With `layers` resolved.
+        model: The model they are for, unwrapped. It is not changed.
+        hidden_size: Width of one of its residual streams.
+        canonical: (vocab_size,) int64, token id -> canonical id.
+
+    Returns:
+        Layer -> bank, on the CPU; empty for `memory_size=0`.
+    """
+    if not config.memory_size:
+        return {}
+    _, count = numbered(canonical)
+    described = text_config(model)
+    streams = next((n for n in (getattr(described, f, None) for f in _STREAM_FIELDS) if n), 1)
+    layers = tuple(layer for layer in config.layers if isinstance(layer, int))
+    settings = BankConfig.of_width(
+        config.bank_dim,
+        max_order=config.bank_order,
+        heads=config.bank_heads,
+        layers=layers,
+        memory_size=config.memory_size // ((config.bank_order - 1) * config.bank_heads),
+        kernel_size=config.bank_kernel_size,
+        streams=streams,
+        seed=config.seed,
+        pad_id=count,
+    )
+    return {
+        layer: AttachedBank(settings, layer, hidden_size, canonical) for layer in settings.layers
+    }
