@@ -90,7 +90,7 @@ def test_layers_are_resolved_in_order_and_once():
 
 def test_bad_settings_are_refused(tiny_llama, tiny_tokenizer):
     refused(tiny_llama, tiny_tokenizer, ConfigError, "`row_dim` is 0", row_dim=0)
-    refused(tiny_llama, tiny_tokenizer, ConfigError, "`memory_size` is 1000000", memory_size=10**6)
+    refused(tiny_llama, tiny_tokenizer, ConfigError, "`memory_size` is 100", memory_size=100)
     refused(tiny_llama, tiny_tokenizer, ConfigFieldError, "Unknown .*: row_dims", row_dims=3)
     both = {"layers": [0], "inject_layers": [1]}
     refused(tiny_llama, tiny_tokenizer, ConfigFieldError, "given as well", **both)
