@@ -86,9 +86,11 @@ class BankReading(PatchState):
         """Let the block's bank add to its hidden states."""
         bank = _bank_of(block)
         call = current_call(self)
+        if call is not None and call.banks is None:
+            return None
         compiling = torch.compiler.is_compiling()
-        hidden_states, keyword = find_hidden_states(args, kwargs, self.layout.model_type)
         repeats = call is None and not compiling and in_backward()
+        hidden_states, keyword = find_hidden_states(args, kwargs, self.layout.model_type)
         if repeats:
             call, _ = self.recomputation.first_run(bank.layer, hidden_states, None, None)
         elif call is None and self.banks_are_on:
