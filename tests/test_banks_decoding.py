@@ -361,6 +361,28 @@ def test_continuous_batching_is_refused(llama, prompt):
         attachment.before_model(llama, (torch.tensor([prompt]),), arguments)
 
 
+def test_a_block_that_runs_several_times_has_a_past_for_each_run(llama, prompt, monkeypatch):
+    """As those of HRM do; and one that runs more often than before has none."""
+    ids, past, times = torch.tensor([prompt]), DynamicCache(), [2]
+    block = llama.model.layers[1]
+    forward = block.forward
+
+    def again(hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
+        if times[0] > 1:
+            times[0] -= 1
+            hidden_states = block(hidden_states, *args, **{**kwargs, "past_key_values": None})
+            times[0] += 1
+        return forward(hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(block, "forward", again)
+    with torch.no_grad():
+        llama(ids[:, :-3], past_key_values=past)
+        assert ledger_of(past).inputs.runs == ((1, 0), (1, 1), (3, 0))
+        times[0] = 3
+        with pytest.raises(CacheHistoryError, match="saw 0"):
+            llama(ids[:, -3:], past_key_values=past)
+
+
 def test_a_static_cache_keeps_a_window_of_fixed_memory(llama, prompt):
     past = StaticCache(config=llama.config, max_cache_len=32)
     places = set()

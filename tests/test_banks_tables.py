@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from banked import fill_banks, with_banks
+from banked import BANK, fill_banks, with_banks
 from patched import TRIGGER, WIDE_ROWS, assert_writes, at_trigger, logits_of
 from tables import LAYERS, ROW_DIM
 
@@ -66,13 +66,20 @@ def test_facts_are_written_answered_and_erased(tiny_llama, tokenizer, ids, layer
     assert torch.equal(logits_of(model, ids, table), plain)
 
 
+@pytest.mark.parametrize("silent", [False, True])
 @pytest.mark.parametrize(
     ("layers", "table_layer", "runner"),
     [([1, 3], 3, "Tail"), ([1, 3], 1, "UpperBlocks"), ([1], 1, "Tail")],
 )
-def test_writing_runs_what_is_above_the_memory(tiny_llama, tokenizer, layers, table_layer, runner):
-    """A bank above the memory needs tokens that a tail does not have."""
-    model = with_banks(tiny_llama, tokenizer, layers=layers, row_dim=WIDE_ROWS)
+def test_writing_runs_what_is_above_the_memory(
+    tiny_llama, tokenizer, layers, table_layer, runner, silent
+):
+    """A bank above the memory needs tokens that a tail does not have, as soon as it is trained."""
+    fields = {"layers": layers, "row_dim": WIDE_ROWS}
+    if silent:
+        model = add_engram(tiny_llama, tokenizer, **fields, **BANK)
+    else:
+        model = with_banks(tiny_llama, tokenizer, **fields)
     attachment = require_attachment(model)
     assert type(runner_for(attachment, table_layer)).__name__ == runner
     table = UserTable(model, "ann", layer=table_layer)

@@ -24,7 +24,8 @@ from versions import assert_compiled_equal, require_whole_graphs
 
 from engram_transformers import add_engram, engram_disabled, use_tables
 from engram_transformers.attachment import require_attachment
-from engram_transformers.errors import HistoryError
+from engram_transformers.compiled import banks_on
+from engram_transformers.errors import CacheHistoryError, HistoryError, NotPatchedError
 
 # torch 2.6 advises against the variant that both are tested for.
 pytestmark = pytest.mark.filterwarnings("ignore:Please specify CheckpointImpl:FutureWarning")
@@ -268,3 +269,44 @@ def test_blocks_that_are_compiled_one_by_one_read_the_same(llama):
         block.compile(fullgraph=True, backend=counter)
     assert_compiled_equal(logits_of(llama), expected)
     assert counter.frame_count > 0
+
+
+@torch.no_grad()
+def test_a_cache_that_banks_do_not_know_is_refused_in_compiled_code(llama):
+    cache = DynamicCache()
+    with engram_disabled(llama):
+        llama(input_ids=IDS, past_key_values=cache)
+    compiled = torch.compile(llama, backend="eager")
+    with pytest.raises(CacheHistoryError, match="of which the memories saw 0"):
+        compiled(input_ids=IDS[:, :1], past_key_values=cache)
+
+
+def test_a_compiled_model_that_is_gone_has_no_banks():
+    with pytest.raises(NotPatchedError, match="The model that was compiled has no engram"):
+        banks_on(1 << 40, torch.zeros(1))
+
+
+@torch.no_grad()
+def test_what_is_exported_has_its_banks(llama):
+    require_whole_graphs()
+    exported = torch.export.export(llama, (), {"input_ids": IDS, "use_cache": False})
+    other = IDS.flip(1)
+    seen = exported.module()(input_ids=other, use_cache=False).logits
+    assert_compiled_equal(seen, llama(other).logits)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of inductor, about torch's own code
+@torch.no_grad()
+def test_generate_with_cuda_graphs_reads_the_banks(llama):
+    """With a static cache, generate() compiles its steps to CUDA graphs by itself."""
+    model, ids = llama.cuda(), IDS.cuda()
+    settings = {"max_new_tokens": 12, "do_sample": False}
+    for _ in range(2):
+        seen = model.generate(ids, cache_implementation="static", **settings)
+        assert torch.equal(seen, model.generate(ids, use_cache=False, **settings))
+        with engram_disabled(model):
+            bare = model.generate(ids, cache_implementation="static", **settings)
+            assert torch.equal(bare, model.generate(ids, use_cache=False, **settings))
+        assert not torch.equal(bare, seen)

@@ -48,6 +48,34 @@ def test_the_row_of_a_position_changes_all_streams_there_and_nothing_else(name):
     assert torch.equal(undone, hidden_states)
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_hidden_states_are_arranged_by_position_and_back(name):
+    model_type, shape, at_hit = LAYOUTS[name]
+    layout, hidden_states = Layout(model_type, DIM), torch.randn(shape)
+    batch = SEQ if shape == (SEQ, SEQ, DIM) else BATCH
+    positions = layout.by_position(hidden_states, batch, SEQ)
+    streams = STREAMS if "streams" in name else 1
+    assert positions.shape == (batch, SEQ, streams, DIM)
+    assert torch.equal(positions[HIT], at_hit(hidden_states).reshape(streams, DIM))
+    back = layout.like(positions, hidden_states)
+    assert torch.equal(back, hidden_states)
+    assert back.stride() == hidden_states.stride()
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        ((BATCH, SEQ + 1, DIM), HistoryError, "their positions can't be told apart"),
+        ((BATCH, SEQ, STREAMS, 2 * DIM), UnsupportedModelError, "hold no streams of width 8"),
+        ((BATCH, SEQ, DIM + 1), UnsupportedModelError, "hold no streams of width 8"),
+        ((SEQ, DIM), UnsupportedModelError, "hold no streams of width 8"),
+    ],
+)
+def test_what_has_no_positions_is_not_arranged(shape, error, message):
+    with pytest.raises(error, match=message):
+        Layout("llama", DIM).by_position(torch.zeros(shape), BATCH, SEQ)
+
+
 @pytest.mark.parametrize(
     ("model_type", "shape"),
     [("llama", (BATCH, SEQ + 1, DIM)), ("xlnet", (BATCH, SEQ, DIM)), ("llama", (SEQ, BATCH, DIM))],
