@@ -90,15 +90,17 @@ class BankReading(PatchState):
             return None
         compiling = torch.compiler.is_compiling()
         repeats = call is None and not compiling and in_backward()
-        hidden_states, keyword = find_hidden_states(args, kwargs, self.layout.model_type)
-        if repeats:
-            call, _ = self.recomputation.first_run(bank.layer, hidden_states, None, None)
-        elif call is None and self.banks_are_on:
+        if call is None and not repeats:
+            if not self.banks_are_on:
+                return None
             raise HistoryError(
                 "A decoder block with a bank ran outside of its model's forward (model.forward()"
                 " called directly, or the block alone?), so its token ids are unknown. Call the"
                 " model itself: model(input_ids=…)."
             )
+        hidden_states, keyword = find_hidden_states(args, kwargs, self.layout.model_type)
+        if repeats:
+            call, _ = self.recomputation.first_run(bank.layer, hidden_states, None, None)
         if call is None or call.banks is None:
             return None
         banks = call.banks
