@@ -138,6 +138,17 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def read_data(path: Path, source: str) -> Any:
+    """Return a JSON file of the evaluation data.
+
+    Raises:
+        FileNotFoundError: If it is missing, naming where the data is from.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path.name} is not in {path.parent}; it is from {source}.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def require(condition: bool, promise: str) -> None:
     """Stop the benchmark where its claim is not true."""
     if not condition:

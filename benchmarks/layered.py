@@ -143,15 +143,15 @@ class Experiment:
             first = stage.setting.seed
             for seed in range(first, first + (options.seeds if one.is_seeded else 1)):
                 stage.seed = seed
-                with left_as_found(stage, one.name):
+                with left_as_found(stage.setting, one.name):
                     self.ask(one, {"seed": seed} if one.is_seeded else {})
         if self._of(State.ROWS):
-            with left_as_found(stage, "rows"), patched(stage):
+            with left_as_found(stage.setting, "rows"), patched(stage):
                 for one in self._of(State.ROWS):
                     self.ask(one, {"left_out": len(stage.written["left_out"])})
         measures = {ABSTENTION, LOCALITY} & set(options.conditions)
         for adapter in adapters if measures or self._of(State.SKILL) else ():
-            with left_as_found(stage, "the skill"), skilled(stage, adapter):
+            with left_as_found(stage.setting, "the skill"), skilled(stage, adapter):
                 self.measured.append(self.measure(adapter, texts, base))
                 for one in self._of(State.SKILL):
                     self.ask(one, {"adapter": adapter.name})

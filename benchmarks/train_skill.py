@@ -18,7 +18,7 @@ from benchmarks.skill import chains, direct, drills, families, general, personal
 from benchmarks.skill.card import write_card
 from engram_transformers import Episode, read_episodes, train_shared_lora
 from engram_transformers.pretrained import load_pretrained
-from engram_transformers.skill.traces import NAMES_MARK
+from engram_transformers.skill.traces import with_names_shown
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SHARES = {
@@ -102,7 +102,7 @@ def _with_names(questions: list[str], seed: int) -> list[str]:
     lot = random.Random(seed)
     keys = [one.key for one in direct.split()[0]]
     return [
-        f"{question}\n{NAMES_MARK} {'; '.join(lot.sample(keys, lot.randint(2, 12)))}"
+        with_names_shown(question, lot.sample(keys, lot.randint(2, 12)))
         if lot.random() < WITH_NAMES
         else question
         for question in questions
@@ -210,10 +210,9 @@ def _options(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
         if name in ("model", "label", "output", "device", "resume"):
             continue
         if value != parser.get_default(name):
-            given = (
-                "" if value is True else " ".join(map(str, value)) if name == "without" else value
-            )
-            said += f" --{name.replace('_', '-')} {given}".rstrip()
+            values = value if isinstance(value, (list, tuple)) else [value] * (value is not True)
+            given = (one.name if isinstance(one, Path) else str(one) for one in values)
+            said += " ".join([f" --{name.replace('_', '-')}", *given])
     return said
 
 

@@ -17,11 +17,11 @@ from typing import Any, get_args
 
 from benchmarks.common import environment
 from benchmarks.layered import ADAPTER, ROOT
-from benchmarks.layers.stages import Stage, left_as_found
+from benchmarks.layers.stages import adapted, left_as_found, memories
 from benchmarks.markdown import counted
 from benchmarks.promises import are_checked
 from benchmarks.setting import Setting
-from benchmarks.transfers.asking import ask, askable, skilled, write
+from benchmarks.transfers.asking import ask, askable, write
 from benchmarks.transfers.claims import claims
 from benchmarks.transfers.page import section
 from benchmarks.transfers.parts import PARTS
@@ -64,9 +64,12 @@ def run(setting: Setting) -> dict[str, Any]:
     parts = {one.name: one.make(setting) for one in PARTS if one.name in options.parts}
     measured = {name: _described(name, part) for name, part in parts.items()}
     names = list(dict.fromkeys(options.names))
-    stage = Stage(setting, [], [])
     for adapter in adapters:
-        with left_as_found(stage, "the skill"), skilled(setting, adapter):
+        with (
+            left_as_found(setting, "the skill"),
+            adapted(setting, adapter),
+            memories(setting),
+        ):
             for name, part in parts.items():
                 _measure(setting, part, measured[name], adapter.name, names)
     for entry in measured.values():

@@ -274,7 +274,7 @@ def test_every_condition_runs_and_is_told(data, adapter):
 def test_rows_are_read_with_the_skill_each_owners_own(data, adapter):
     asking = setting(data, adapter)
     stage = stages.Stage(asking, read_users(data, range(2)), [])
-    with stages.left_as_found(stage, "the skill"), stages.skilled(stage, adapter):
+    with stages.left_as_found(stage.setting, "the skill"), stages.skilled(stage, adapter):
         questions = [ASKED["pet"]] * 2
         tables = list(stage.tables.values())
         own = say_with_skill(stage.model, stage.tokenizer, questions, tables)

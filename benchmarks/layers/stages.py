@@ -76,42 +76,56 @@ class Stage:
 @contextmanager
 def patched(stage: Stage) -> Generator[Stage]:
     """Give the model memories and every user a table, until the block ends."""
-    setting = stage.setting
-    add_engram(setting.model, setting.tokenizer, **setting.config_fields)
-    try:
-        stage.tables, stage.written = write_tables(setting, stage.users)
-        yield stage
-    finally:
-        stage.tables, stage.written = {}, {}
-        remove_engram(setting.model)
+    with memories(stage.setting):
+        try:
+            stage.tables, stage.written = write_tables(stage.setting, stage.users)
+            yield stage
+        finally:
+            stage.tables, stage.written = {}, {}
 
 
 @contextmanager
 def skilled(stage: Stage, adapter: Path) -> Generator[Stage]:
     """Give the model the skill as well; tables are written with it."""
-    learning = [one for one in stage.model.parameters() if one.requires_grad]
-    attach_shared_lora(stage.model, adapter)
+    with adapted(stage.setting, adapter), patched(stage):
+        yield stage
+
+
+@contextmanager
+def memories(setting: Setting) -> Generator[None]:
+    """Give the model memories, until the block ends."""
+    add_engram(setting.model, setting.tokenizer, **setting.config_fields)
     try:
-        with patched(stage):
-            yield stage
+        yield
     finally:
-        detach_shared_lora(stage.model)
+        remove_engram(setting.model)
+
+
+@contextmanager
+def adapted(setting: Setting, adapter: Path) -> Generator[None]:
+    """Give the model the skill, until the block ends."""
+    learning = [one for one in setting.model.parameters() if one.requires_grad]
+    attach_shared_lora(setting.model, adapter)
+    try:
+        yield
+    finally:
+        detach_shared_lora(setting.model)
         for parameter in learning:  # PEFT stops them
             parameter.requires_grad_(True)
 
 
 @contextmanager
-def left_as_found(stage: Stage, what: str) -> Generator[None]:
+def left_as_found(setting: Setting, what: str) -> Generator[None]:
     """Require that the model computes the same bits after the block as before it."""
-    before = _probe(stage)
+    before = _probe(setting)
     yield
-    require(torch.equal(before, _probe(stage)), f"{what} leaves the model as it was found")
+    require(torch.equal(before, _probe(setting)), f"{what} leaves the model as it was found")
 
 
 @torch.inference_mode()
-def _probe(stage: Stage) -> torch.Tensor:
-    inputs = stage.tokenizer(_PROBE, return_tensors="pt").to(stage.model.device)
-    return stage.model(**inputs).logits.cpu()
+def _probe(setting: Setting) -> torch.Tensor:
+    inputs = setting.tokenizer(_PROBE, return_tensors="pt").to(setting.model.device)
+    return setting.model(**inputs).logits.cpu()
 
 
 def write_tables(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.common import read_data
 from benchmarks.methods import KnownFact
 from benchmarks.methods.forms import fact_line
 from benchmarks.skill import people, personal
@@ -88,10 +88,7 @@ def read_users(data: Path, numbers: Sequence[int]) -> list[User]:
     folder = data / "user_as_engram" / "users"
     found: list[User] = []
     for number in numbers:
-        path = folder / f"u{number:03}.json"
-        if not path.exists():
-            raise FileNotFoundError(f"{path.name} is not in {folder}; it is from {SOURCE}.")
-        found.append(_user(json.loads(path.read_text(encoding="utf-8"))))
+        found.append(_user(read_data(folder / f"u{number:03}.json", SOURCE)))
     return found
 
 

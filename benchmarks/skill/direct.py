@@ -31,7 +31,8 @@ HELD_OUT = 7
 UNITS = 0.3
 """The share of questions for a number that name what it is in."""
 _NUMBERS = ("number", "duration", "money", "year", "time")
-"""Kinds that are asked for twice as often: what is a number need not be calculated with."""
+"""Kinds that are asked for about one and a half times as often as their number would have it: what
+is a number need not be calculated with."""
 _UNITS = (
     "in minutes,kg,min/km,in cm,in dollars,points,per week,in km,EU size,a number,1 to 10,in litres"
 ).split(",")
@@ -41,7 +42,7 @@ _LONGER = (
     ("a {said} named {first}", " and what is its name"),
     ("a {said} called {first}", " and what's it called"),
     ("{said} and {same}", " and what else"),
-    ("{said}, {same}, {same}", ""),
+    ("{said}, {same}, {other}", ""),
     ("{said} in {place}", " and where"),
     ("{said} ({year})", " and since when"),
     ("{said} with {same}", " and with what"),
@@ -89,6 +90,7 @@ def _fact_and_more(attribute: Attribute, lot: random.Random) -> tuple[Fact, str]
         said = form.format(
             said=said,
             same=value(attribute.kind, lot),
+            other=value(attribute.kind, lot),
             year=value("year", lot),
             number=lot.randint(1, 99),
             place=value("place", lot),

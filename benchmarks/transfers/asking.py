@@ -1,24 +1,13 @@
-"""Give a model the skill, write tables, and ask."""
+"""Write tables, and ask."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.setting import Setting
 from benchmarks.transfers.questions import Part, Question
-from engram_transformers import (
-    Answer,
-    UserTable,
-    add_engram,
-    answer,
-    attach_shared_lora,
-    detach_shared_lora,
-    remove_engram,
-    write_many,
-)
+from engram_transformers import Answer, UserTable, answer, write_many
 from engram_transformers.errors import AnswerError
 from engram_transformers.skill.answering import NamesShown
 from engram_transformers.skill.keys import are_shown_at_once
@@ -37,23 +26,6 @@ class Written(NamedTuple):
     tables: dict[str, UserTable]
     facts: int
     left_out: list[str]
-
-
-@contextmanager
-def skilled(setting: Setting, adapter: Path) -> Generator[None]:
-    """Give the model the skill and memories, until the block ends."""
-    learning = [one for one in setting.model.parameters() if one.requires_grad]
-    attach_shared_lora(setting.model, adapter)
-    try:
-        add_engram(setting.model, setting.tokenizer, **setting.config_fields)
-        try:
-            yield
-        finally:
-            remove_engram(setting.model)
-    finally:
-        detach_shared_lora(setting.model)
-        for parameter in learning:  # PEFT stops them
-            parameter.requires_grad_(True)
 
 
 def write(setting: Setting, part: Part) -> Written:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.common import read_data
 from engram_transformers import Episode
 from engram_transformers.facts import FactLike
 
@@ -58,7 +58,4 @@ def read_json(data: Path, name: str) -> Any:
     Raises:
         FileNotFoundError: If it is missing, naming where the data is from.
     """
-    path = data / "user_as_engram" / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent}; it is from {SOURCE}.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_data(data / "user_as_engram" / name, SOURCE)

@@ -29,9 +29,7 @@ is known by the name that was said, and mostly it is missing."""
 _LINE_ENDS = 0.3
 """The share of episodes in which numbers are read with a line end behind them."""
 _ORDINARY_LENGTH = 160
-"""In tokens: not longer than most episodes, since all of a batch is as long as its longest."""
-
-
+"""In tokens: a chat with names of facts has room for its answer."""
 _BATCHES_AT_ONCE = 16
 """So many are sorted by length together."""
 

@@ -65,14 +65,13 @@ class Recitation:
         self.form: Form = form
         self.entry = entry
         self.with_names = with_names
-        names = list(map(name_of, triggers_of(entry))) if with_names else []
-        self.prompt = question_ids(encoder, question, form, names)
         self.said: list[int] = []
         self.spent = 0
         self.resolved: list[Resolved] = []
         self.has_ended = False
         self._encoder = encoder
         self._missed: str | None = None
+        self.prompt = self._asked()
 
     @property
     def text(self) -> str:
@@ -119,8 +118,7 @@ class Recitation:
     def start_again(self, unresolved: Unresolved) -> None:
         """Take back what was said, and show the names: a trigger was said that is none of them."""
         self.with_names = True
-        names = list(map(name_of, unresolved.triggers))
-        self.prompt = question_ids(self._encoder, self.question, self.form, names)
+        self.prompt = self._asked()
         self.spent += len(self.said)
         self.said = []
         self._missed = unresolved.trigger
@@ -146,6 +144,10 @@ class Recitation:
         added = [] if result is None else spell(self._encoder, result, self.form, self.said)
         self.said += added
         return added
+
+    def _asked(self) -> list[int]:
+        names = list(map(name_of, triggers_of(self.entry))) if self.with_names else []
+        return question_ids(self._encoder, self.question, self.form, names)
 
     def _decoded(self, count: int) -> str:
         tokenizer: Any = self._encoder.tokenizer
@@ -187,12 +189,14 @@ def recite(
         left = [one for one in left if not one.has_ended]
         added = [one.complete() for one in left] if calculating else []
         unknown = [(one, found) for one in left if resolving and (found := one.unresolved())]
+        meant: list[tuple[Recitation, Unresolved]] = []
         for one, found in unknown:
             if one.may_start_again:
                 one.start_again(found)
-        unknown = [(one, found) for one, found in unknown if one.said]
-        if unknown:
-            added += _resolve(model, encoder, unknown)
+            else:
+                meant.append((one, found))
+        if meant:
+            added += _resolve(model, encoder, meant)
         if shown is not None:
             for ids in added:
                 shown.insert(ids)

@@ -61,10 +61,14 @@ def question_ids(
     Raises:
         FactError: If the form is "chat" and the tokenizer has no chat template.
     """
-    if names:
-        question = f"{question}\n{NAMES_MARK} {'; '.join(names)}"
+    question = with_names_shown(question, names)
     prompt = (("user", question),) if form == "chat" else f"Q: {question}\nA:"
     return prompt_ids(encoder, prompt)[0]
+
+
+def with_names_shown(question: str, names: Sequence[str]) -> str:
+    """Return a question with names of what is known below it; as it is if there are none."""
+    return f"{question}\n{NAMES_MARK} {'; '.join(names)}" if names else question
 
 
 def trace(

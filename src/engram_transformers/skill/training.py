@@ -74,15 +74,15 @@ def train_shared_lora(
         epochs: How often each episode is seen.
         batch_size: Examples per step and device.
         ordinary_weight: Of the divergence, in nats per token, beside the loss per token.
-        with_names: The share of the episodes whose question comes with a list of names, the
-            table's and others, so that the skill learns which of them a question means.
+        with_names: The share of the episodes whose question comes with the names of the table's
+            facts, so that the skill learns which of them a question means, or none.
         missing: The share of the other episodes of which a fact that is needed is left out, so
             that the skill learns to say that it does not know.
         max_length: Of an episode, in tokens; longer ones are refused.
         seed: Of the order, the forms and the LoRA's start.
         resume: Go on from the last checkpoint in `output_dir`, with the same episodes and options.
-        compile_blocks: Whether each block runs through `torch.compile`, which takes time at first.
-            Steps of a small model on a GPU are mostly launches of small kernels; this saves them.
+        compile_blocks: Whether each block runs through `torch.compile`, which takes time at first
+            and fuses small kernels.
         **trainer_arguments: More of `transformers.TrainingArguments`.
 
     Returns:
