@@ -130,3 +130,73 @@ class BankAddressError(BankError, IndexError):
         self.head = head
         self.address = address
         self.rows = rows
+
+
+class DenseGradientError(BankError, TypeError):
+    """A table's gradient is not a sparse one of whole rows.
+
+    Attributes:
+        name: The table at fault.
+        layout: The gradient's layout, as text.
+    """
+
+    def __init__(self, name: str, layout: str, size_bytes: int) -> None:
+        super().__init__(
+            f"The gradient of {name} is {layout} ({size_bytes} bytes), but must hold whole rows,"
+            " torch.sparse_coo with one sparse dimension: make the table an"
+            " `nn.Embedding(..., sparse=True)`, or set its attribute `sparse`."
+        )
+        self.name = name
+        self.layout = layout
+
+
+class RowGradientError(BankError, FloatingPointError):
+    """The gradients of some rows are NaN or infinite.
+
+    Attributes:
+        name: The table at fault.
+        rows: The first of them, at most eight, in ascending order.
+        count: How many there are.
+    """
+
+    def __init__(self, name: str, rows: Sequence[int], count: int) -> None:
+        named = ", ".join(map(str, rows)) + (", …" if count > len(rows) else "")
+        super().__init__(
+            f"The gradient of {name} is NaN or infinite in {count} rows ({named}). Nothing was"
+            " changed: look at the loss of this batch, lower the learning rate, or clip."
+        )
+        self.name = name
+        self.rows = tuple(rows)
+        self.count = count
+
+
+class ResizedTableError(BankError, ValueError):
+    """A table has another shape than when the optimiser first changed its rows.
+
+    Attributes:
+        name: The table at fault.
+        shape: Its shape.
+        expected: The shape that the optimiser knows.
+    """
+
+    def __init__(self, name: str, shape: Sequence[int], expected: Sequence[int]) -> None:
+        super().__init__(
+            f"{name} has shape {tuple(shape)}, but had {tuple(expected)} when the optimiser first"
+            " changed its rows: rows cannot be told apart any more. Make a new optimiser."
+        )
+        self.name = name
+        self.shape = tuple(shape)
+        self.expected = tuple(expected)
+
+
+class RowStateError(BankError, ValueError):
+    """A saved state does not belong to these tables or to this optimiser.
+
+    Attributes:
+        problems: All that does not fit.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        listed = "; ".join(problems)
+        super().__init__(f"The saved state does not fit, and nothing was loaded: {listed}.")
+        self.problems = tuple(problems)
