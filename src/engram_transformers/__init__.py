@@ -1,5 +1,8 @@
 """A memory that you can write, for any Hugging Face causal language model."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from engram_transformers.active import engram_disabled, use_tables
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import EngramError
@@ -22,13 +25,25 @@ from engram_transformers.skill.writing_episodes import WrittenEpisodes, write_ep
 from engram_transformers.table import UserTable
 from engram_transformers.writing_many import ManyWritten, write_many
 
+if TYPE_CHECKING:
+    from engram_transformers.training.mixin import EngramTrainerMixin
+    from engram_transformers.training.trainer import EngramTrainer
+
 __version__ = "0.1.0"
+
+# Imported when first asked for, as they import accelerate.
+_LAZY = {
+    "EngramTrainer": "engram_transformers.training.trainer",
+    "EngramTrainerMixin": "engram_transformers.training.mixin",
+}
 
 __all__ = [
     "Answer",
     "EndpointTeacher",
     "EngramConfig",
     "EngramError",
+    "EngramTrainer",
+    "EngramTrainerMixin",
     "Episode",
     "EraseReceipt",
     "Explanation",
@@ -57,3 +72,9 @@ __all__ = [
     "write_episodes",
     "write_many",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

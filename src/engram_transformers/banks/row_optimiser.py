@@ -119,6 +119,11 @@ class RowOptimiser(Optimizer):
         store = self.state[table].get(_STORE) if table in self.state else None
         return torch.empty(0, dtype=torch.int64) if store is None else store.rows
 
+    def count_touched(self, table: Tensor) -> int:
+        """Return how many rows of a table were ever changed, without asking the device."""
+        store = self.state[table].get(_STORE) if table in self.state else None
+        return 0 if store is None else len(store)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all state, room for growth included."""

@@ -1,0 +1,1 @@
+"""Training banks: `EngramTrainer`, its optimiser, its checkpoints and what it tells."""
