@@ -119,7 +119,8 @@ def _problems(attachment: Attachment, folder: Path) -> list[str]:
         return problems
     try:
         with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file}
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
         return [f"{WEIGHTS_NAME} can't be read: {error}"]
     expected = {name: tuple(weight.shape) for name, weight in _weights(attachment)}

@@ -52,10 +52,10 @@ class BankCallback(TrainerCallback):
         if self._trainer.is_world_process_zero():
             warnings.warn(
                 f"Of the n-grams read so far, about {rates['ngram_repeats']:.1%} had occurred"
-                " before: a bank recalls what it has seen, so it can learn this corpus by heart, and"
-                " hardly anything for other texts."
-                f" {rates['reuse_rate']:.1%} of the reads of a row hit one that was read before, and"
-                f" about {rates['collision_rate']:.1%} of the n-grams share a row with another one."
+                " before: a bank recalls what it has seen, so it can learn this corpus by heart,"
+                " and hardly anything for other texts."
+                f" {rates['reuse_rate']:.1%} of the reads of rows hit one that was read before;"
+                f" about {rates['collision_rate']:.1%} of the n-grams share a row with another."
                 " Take a larger corpus, or one that says things again.",
                 RareNGramsWarning,
                 stacklevel=2,

@@ -45,14 +45,14 @@ class JointOptimiser(Optimizer):
         self._join()
 
     @property
-    def state(  # pyright: ignore[reportIncompatibleVariableOverride]  # torch's is an attribute
-        self,
-    ) -> dict[Tensor, Any]:
+    def state(self) -> dict[Tensor, Any]:
         """What both remember of each parameter: a new dictionary of theirs."""
         return {**self.dense.state, **self.rows.state}
 
     @state.setter
-    def state(self, value: Mapping[Tensor, Any]) -> None:
+    def state(  # pyright: ignore[reportIncompatibleVariableOverride]  # torch's is an attribute
+        self, value: Mapping[Tensor, Any]
+    ) -> None:
         if value:  # torch sets an empty one when it makes an optimiser
             raise AttributeError("The state of a JointOptimiser is that of its two parts.")
 

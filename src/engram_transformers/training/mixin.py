@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from engram_transformers.attachment import Attachment
 from engram_transformers.banks.errors import BankConfigError
@@ -26,7 +25,6 @@ from engram_transformers.training.callback import BankCallback
 from engram_transformers.training.errors import UnsupportedTrainingError
 from engram_transformers.training.joint_optimiser import JointOptimiser, name_parameters
 from engram_transformers.training.preparation import (
-    inputs_with_gradients,
     require_saved_gates,
     require_trainable_banks,
     set_trainable,
@@ -119,10 +117,7 @@ class EngramTrainerMixin(_Base):
             require_saved_gates(self._attachment)
         self._watch.forget()
         attachment, model = self._attachment, self._whole_model
-        with (
-            trainable_banks(model, attachment, freeze_base=self.freeze_base),
-            inputs_with_gradients(model, self.args),
-        ):
+        with trainable_banks(model, attachment, freeze_base=self.freeze_base):
             share_tables(attachment)
             if self._telemetry is None:
                 return super().train(*args, **named)
@@ -255,8 +250,8 @@ class EngramTrainerMixin(_Base):
         return RowAdam(named, lr=rate, betas=betas, eps=args.adam_epsilon)
 
     def _has_optimiser(self) -> bool:
-        found: Optimizer | None = self.optimizer
-        return found is not None
+        trainer: Any = self
+        return trainer.optimizer is not None
 
     def _require_supported(self) -> None:
         """Refuse by name what would train banks wrongly."""

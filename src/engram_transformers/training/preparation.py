@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -129,22 +128,6 @@ def trainable_banks(
             object.__delattr__(model, _IGNORED_BY_DDP)
 
 
-@contextmanager
-def inputs_with_gradients(model: nn.Module, args: Any) -> Generator[None]:
-    """Let reentrant gradient checkpointing, which looks at a block's inputs only, reach banks.
-
-    The backward pass then goes through all blocks, also those below the first bank. Nothing is done
-    for the other variant, which is transformers' default.
-    """
-    embeddings: Any = model.get_input_embeddings() if _is_reentrant(model, args) else None  # pyright: ignore[reportCallIssue]
-    handle = None if embeddings is None else embeddings.register_forward_hook(_require_gradient)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            handle.remove()
-
-
 def share_tables(attachment: Attachment) -> None:
     """Give all processes the first one's tables, as DDP does with what it is not told to ignore."""
     if is_shared():
@@ -161,18 +144,3 @@ def _names_for_ddp(model: nn.Module, attachment: Attachment) -> Iterator[str]:
         for name, tensor in own:
             if id(tensor) in ours:
                 yield f"{module_name}.{name}"
-
-
-def _is_reentrant(model: nn.Module, args: Any) -> bool:
-    """Say whether blocks are, or are to be, checkpointed by the older variant."""
-    for prefix in ("activation", "gradient"):  # renamed in transformers 5.x
-        options = getattr(args, f"{prefix}_checkpointing_kwargs", None) or {}
-        if getattr(args, f"{prefix}_checkpointing", False) and options.get("use_reentrant"):
-            return True
-    functions = (getattr(m, "_gradient_checkpointing_func", None) for m in model.modules())
-    found = (getattr(function, "keywords", {}) for function in functions if function is not None)
-    return any(keywords.get("use_reentrant") for keywords in found)
-
-
-def _require_gradient(_: nn.Module, __: Any, output: Tensor) -> None:
-    output.requires_grad_(True)
