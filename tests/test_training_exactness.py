@@ -6,6 +6,7 @@ import pytest
 import torch
 from bank_training import (
     LAYERS,
+    InOrder,
     bank_weights,
     corpus,
     is_same,
@@ -25,7 +26,7 @@ pytestmark = [
 ]
 
 
-class Watched(EngramTrainer):
+class Watched(InOrder, EngramTrainer):
     """Notes norms, and how many entries the tables' gradients have."""
 
     def __init__(self, *args, **kwargs):
@@ -47,8 +48,6 @@ class Watched(EngramTrainer):
 
 
 def trained(folder, model=None, data=None, **settings):
-    """Train; sequential order, so that batches of different sizes hold the same examples."""
-    settings = {"train_sampling_strategy": "sequential", **settings}
     trainer = make_trainer(folder, model, data, trainer=Watched, **settings)
     trainer.train()
     return trainer
@@ -84,7 +83,8 @@ def reference(steps, data, *, max_norm, batch, rate=1e-3, model=None):
     for step in range(steps):
         first = step * batch % len(data)
         ids = torch.stack([one["input_ids"] for one in data[first : first + batch]])
-        model(input_ids=ids, labels=ids).loss.backward()
+        labels = torch.stack([one["labels"] for one in data[first : first + batch]])
+        model(input_ids=ids, labels=labels).loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(weights, max_norm)))
         for layer, bank in banks.items():
             rows = torch.tensor(sorted(read[layer]))
@@ -199,7 +199,7 @@ def test_a_stream_of_examples_is_trained_on(tmp_path):
         def __iter__(self):
             yield from corpus(8)
 
-    streamed = trained(tmp_path, None, Stream(), train_sampling_strategy="random")
+    streamed = trained(tmp_path, None, Stream())
     listed = trained(tmp_path)
     assert is_same(bank_weights(streamed.model), bank_weights(listed.model))
 

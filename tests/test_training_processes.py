@@ -10,6 +10,7 @@ from bank_training import bank_weights, is_same, with_new_banks
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from training_processes import CASES, PROCESSES, trained, work
+from versions import before
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,6 +63,10 @@ def test_processes_begin_with_the_tables_of_the_first(outcomes):
     assert is_same(first["banks"], plain["banks"])
 
 
+@pytest.mark.skipif(
+    before("5.23"),
+    reason="transformers looks for a device cpu:0 (seen in 5.0, gone in 5.23)",
+)
 def test_two_processes_resume_bit_for_bit(outcomes):
     whole, resumed = of_all(outcomes, "whole")[1], of_all(outcomes, "resumed")[1]
     assert is_same(resumed["banks"], whole["banks"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bank_training import bank_weights, base_weights, corpus, make_trainer, with_new_banks
+from bank_training import InOrder, bank_weights, base_weights, corpus, make_trainer, with_new_banks
 from banked import fill_banks
 from peft import LoraConfig, get_peft_model
 from torch import distributed
@@ -22,7 +22,7 @@ PROCESSES = 2
 BATCH = 4
 """Examples of a step, over all processes and before accumulation."""
 
-STEPS: dict[str, Any] = {"train_sampling_strategy": "sequential", "max_steps": 4}
+STEPS: dict[str, Any] = {"max_steps": 4}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "clipped": {"max_grad_norm": 0.02},
@@ -38,7 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
 OPTIONS = ("freeze_base", "row_optimiser", "telemetry")
 
 
-class Watched(EngramTrainer):
+class Watched(InOrder, EngramTrainer):
     """Notes the norms of gradients."""
 
     def finish_gradients(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -47,7 +47,7 @@ class Watched(EngramTrainer):
         return norm
 
 
-class Poisoned(EngramTrainer):
+class Poisoned(InOrder, EngramTrainer):
     """The second process's loss of the second step is NaN."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
