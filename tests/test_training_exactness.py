@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from bank_training import (
+    BANK,
     LAYERS,
     InOrder,
     bank_weights,
@@ -15,8 +17,9 @@ from bank_training import (
 )
 from torch.testing import assert_close
 from torch.utils.data import IterableDataset
+from versions import require_whole_graphs
 
-from engram_transformers import EngramTrainer
+from engram_transformers import EngramTrainer, add_engram
 from engram_transformers.attachment import require_attachment
 from engram_transformers.banks.optimiser import RowAdam
 
@@ -181,13 +184,29 @@ def test_autocast_trains_tables_of_float32(tmp_path):
     assert {kept["exp_avg"].dtype for kept in state.values()} == {torch.float32}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_low_precision_on_a_gpu_is_near_full_precision(tmp_path, precision):
+    seen = trained(tmp_path, with_new_banks(), use_cpu=False, **{precision: True})
+    exact = trained(tmp_path, with_new_banks(), use_cpu=False)
+    assert seen.norms == pytest.approx(exact.norms, rel=0.1)
+    assert seen.optimizer.optimizer.rows.nbytes == exact.optimizer.optimizer.rows.nbytes
+    assert require_attachment(seen.model).banks[1].table.weight.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own code
+def test_compiled_models_are_trained_alike(tmp_path):
+    require_whole_graphs()
+    plain = trained(tmp_path)
+    settings = {"torch_compile": True, "torch_compile_backend": "aot_eager"}
+    compiled = trained(tmp_path, with_new_banks(), **settings)
+    assert_close(bank_weights(compiled.model), bank_weights(plain.model), rtol=1e-4, atol=1e-6)
+    torch._dynamo.reset()
+
+
 def test_a_base_of_bfloat16_stays_while_its_banks_learn(tmp_path):
-    from tiny import tiny_model, tiny_tokenizer
-
-    from engram_transformers import add_engram
-
-    model = tiny_model("llama").to(torch.bfloat16)
-    add_engram(model, tiny_tokenizer(), layers=LAYERS, memory_size=400, bank_heads=2, bank_dim=16)
+    model = tiny.tiny_model("llama").to(torch.bfloat16)
+    add_engram(model, tiny.tiny_tokenizer(), layers=LAYERS, **BANK)
     before = bank_weights(model)
     trainer = trained(tmp_path, model)
     assert not is_same(bank_weights(trainer.model), before)

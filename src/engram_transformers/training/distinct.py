@@ -25,7 +25,7 @@ class DistinctCounter:
 
     Example:
         >>> counter = DistinctCounter(torch.device("cpu"))
-        >>> counter.add(torch.arange(1000) % 50, torch.ones(1000, dtype=torch.bool))
+        >>> counter.add(torch.arange(1000) % 50 + 1000, torch.ones(1000, dtype=torch.bool))
         >>> round(counter.estimate())
         50
     """
