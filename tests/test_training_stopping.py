@@ -102,8 +102,8 @@ def test_the_watch_begins_anew_after_an_error(tmp_path):
 def test_a_batch_that_cannot_be_saved_is_told(tmp_path):
     (tmp_path / "file").write_text("", "utf-8")
     watch = StepWatch()
-    watch.begin({"input_ids": corpus(1)[0]["input_ids"], "text": ["left out"]})
-    watch.end(torch.tensor(float("inf")))
+    given = {"input_ids": corpus(1)[0]["input_ids"], "text": ["left out"]}
+    watch.note(given, torch.tensor(float("inf")))
     with pytest.raises(NonFiniteError, match="its batch could not be saved") as caught:
         watch.require_finite(None, tmp_path / "file", 7, None)
     assert caught.value.path is None
@@ -112,6 +112,5 @@ def test_a_batch_that_cannot_be_saved_is_told(tmp_path):
 def test_finite_steps_go_on():
     watch = StepWatch()
     watch.require_finite(None, "nowhere", 1, None)
-    watch.begin({})
-    watch.end(torch.tensor(1.0))
+    watch.note({}, torch.tensor(1.0))
     watch.require_finite(torch.tensor(2.0), "nowhere", 1, None)

@@ -26,7 +26,7 @@ from engram_transformers import EngramTrainer, engram_disabled, remove_engram
 from engram_transformers.attachment import require_attachment
 from engram_transformers.banks.errors import BankConfigError
 from engram_transformers.banks.optimiser import RowAdagrad, RowAdam
-from engram_transformers.errors import EngramError
+from engram_transformers.errors import EngramError, MissingExtraError
 from engram_transformers.lora import ENGRAM_MODULES
 from engram_transformers.training.errors import (
     NoBanksError,
@@ -199,6 +199,13 @@ def test_a_model_without_banks_is_refused(tmp_path):
         EngramTrainer("some/model", args)
     assert isinstance(caught.value, EngramError)
     assert caught.value.model_name == "'some/model'"
+
+
+def test_accelerate_is_asked_for_by_name(tmp_path, monkeypatch):
+    args = TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
+    monkeypatch.setattr("engram_transformers.extras.is_installed", lambda package: False)
+    with pytest.raises(MissingExtraError, match="accelerate"):
+        EngramTrainer(with_new_banks(), args)
 
 
 def test_banks_that_were_taken_off_are_missed_when_training_begins(tmp_path):

@@ -24,15 +24,17 @@ class StepWatch:
         self._batches: list[dict[str, Tensor]] = []
         self._losses: list[Tensor] = []
 
-    def begin(self, inputs: Mapping[str, Any]) -> None:
-        """Note what a micro-batch is made of: its ids, labels and masks, by reference."""
+    def note(self, inputs: Mapping[str, Any], loss: Tensor) -> None:
+        """Note a micro-batch and its loss.
+
+        Args:
+            inputs: What it is made of. Ids, labels and masks are kept, by reference.
+            loss: A scalar.
+        """
         kept = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         self._batches.append(
             {name: value for name, value in kept.items() if not value.is_floating_point()}
         )
-
-    def end(self, loss: Tensor) -> None:
-        """Note its loss, a scalar."""
         self._losses.append(loss.detach().float().reshape(()))
 
     def forget(self) -> None:

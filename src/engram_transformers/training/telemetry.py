@@ -15,7 +15,6 @@ from engram_transformers.banks.addresses import table_addresses
 from engram_transformers.banks.attached import AttachedBank
 from engram_transformers.banks.row_optimiser import RowOptimiser
 from engram_transformers.calls import current_call
-from engram_transformers.recomputation import in_backward
 from engram_transformers.training.distinct import DistinctCounter, mix
 from engram_transformers.training.processes import is_shared, rank
 
@@ -134,10 +133,10 @@ class BankTelemetry:
     @torch.no_grad()
     def _before(self, layer: int, bank: AttachedBank, arguments: tuple[Any, ...]) -> None:
         """Count what a bank is about to read."""
-        if torch.compiler.is_compiling() or not bank.training or in_backward():
+        if torch.compiler.is_compiling() or not bank.training:
             return
         call = current_call(self._attachment)
-        if call is None or call.banks is None:
+        if call is None or call.banks is None:  # also when a block runs again for a backward pass
             return
         addresses: Tensor = arguments[1]
         read = ~call.banks.padding.to(addresses.device)  # (batch, seq)
