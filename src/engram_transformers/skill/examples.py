@@ -22,7 +22,6 @@ from engram_transformers.skill.traces import Form, trace_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NOT_LEARNED = -100
 _MISSING_FROM_NAMES = 0.3
 """The share of questions with names of which a needed fact is left out: they are asked where none
 is known by the name that was said, and mostly it is missing."""
@@ -148,8 +147,13 @@ def _ordinary_ids(encoder: Encoder, text: str | FactLike) -> list[int]:
 class Collator:
     """Stacks examples of different lengths, padded on the right.
 
-    Gives `input_ids`, `attention_mask` and `labels`, each (batch, longest) int64, and
-    `is_ordinary`, (batch,) bool. Labels are `NOT_LEARNED` at what is not learned.
+    Gives `input_ids` and `attention_mask`, (batch, longest) int64, and which positions count, of
+    the batch laid out as one text (row * longest + column), each (count,) int64, so that no step
+    has to look for them on the device:
+
+    - `learned`: those whose next token is learned, and these tokens as `targets`;
+    - `ordinary`: those of ordinary texts whose next token is to be as likely as before, and the
+      same in the batch of these texts alone as `ordinary_alone`. Their rows are `ordinary_texts`.
     """
 
     def __init__(self, padding: int) -> None:
@@ -158,17 +162,27 @@ class Collator:
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Stack some examples."""
         ids = [torch.tensor(example.ids) for example in examples]
-        labels = [
-            torch.where(torch.tensor(example.learned), own, NOT_LEARNED)
-            for example, own in zip(examples, ids, strict=True)
-        ]
-        is_ordinary = torch.tensor([example.is_ordinary for example in examples])
+        input_ids = pad_sequence(ids, True, self.padding)
+        learned = pad_sequence([torch.tensor(example.learned) for example in examples], True)
+        attention_mask = pad_sequence(list(map(torch.ones_like, ids)), True)
+        texts = torch.tensor([example.is_ordinary for example in examples])
+        is_followed = torch.zeros_like(attention_mask, dtype=torch.bool)
+        is_followed[:, :-1] = attention_mask[:, 1:].bool()
+        is_learned = torch.zeros_like(is_followed)
+        is_learned[:, :-1] = learned[:, 1:]
         return {
-            "input_ids": pad_sequence(ids, True, self.padding),
-            "attention_mask": pad_sequence(list(map(torch.ones_like, ids)), True),
-            "labels": pad_sequence(labels, True, NOT_LEARNED),
-            "is_ordinary": is_ordinary,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "learned": _places(is_learned),
+            "targets": input_ids[learned & (torch.arange(learned.shape[1]) > 0)],
+            "ordinary": _places(is_followed & texts[:, None]),
+            "ordinary_alone": _places(is_followed[texts]),
+            "ordinary_texts": _places(texts),
         }
+
+
+def _places(chosen: Tensor) -> Tensor:
+    return chosen.flatten().nonzero()[:, 0]
 
 
 class SimilarLengths(Sampler[int]):
