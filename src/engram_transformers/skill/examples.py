@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from engram_transformers.errors import EpisodeError
 from engram_transformers.facts import FactLike, as_facts
 from engram_transformers.sequences import Encoder, joined, prompt_ids
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER, Episode
+from engram_transformers.skill.in_order import in_order
 from engram_transformers.skill.keys import are_shown_at_once, name_of
 from engram_transformers.skill.traces import Form, trace_ids
 
@@ -55,6 +57,7 @@ def episode_examples(
     seed: int,
     with_names: float = 0.0,
     missing: float = 0.0,
+    workers: int = 0,
 ) -> list[Example]:
     """Encode each episode once, in one of the forms, by lot.
 
@@ -63,33 +66,46 @@ def episode_examples(
         episodes: The episodes.
         forms: In which forms questions are put.
         max_length: Of an example, in tokens.
-        seed: Of the lots.
+        seed: Of the lots; each episode draws its own.
         with_names: The share of the episodes whose question comes with names to choose from.
         missing: The share of the others of which a fact that is needed is left out.
+        workers: Processes that encode. 0: this one.
 
     Raises:
         EpisodeError: If there is no episode, or one is longer than `max_length` tokens.
     """
-    encoder = Encoder(tokenizer)
-    lot = random.Random(seed)
     known = list(episodes)
     if not known:
         raise EpisodeError("", "there are no episodes.")
-    examples: list[Example] = []
-    for episode in known:
-        names: list[str] = []
-        is_listed = lot.random() < with_names
-        if lot.random() < (_MISSING_FROM_NAMES if is_listed else missing):
-            episode = _without_one(episode, lot)
-        if is_listed:
-            episode, names = _with_names(episode, lot)
-        form, line_ends = lot.choice(forms), lot.random() < _LINE_ENDS
-        ids, learned = trace_ids(encoder, episode, form, names, line_ends=line_ends)
-        if len(ids) > max_length:
-            reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
-            raise EpisodeError(episode.question, reason)
-        examples.append(Example(ids, learned, False))
-    return examples
+    encode = functools.partial(
+        _example, Encoder(tokenizer), tuple(forms), max_length, seed, with_names, missing
+    )
+    return in_order(encode, list(enumerate(known)), workers)
+
+
+def _example(
+    encoder: Encoder,
+    forms: Sequence[Form],
+    max_length: int,
+    seed: int,
+    with_names: float,
+    missing: float,
+    numbered: tuple[int, Episode],
+) -> Example:
+    number, episode = numbered
+    lot = random.Random(f"{seed}/{number}")
+    names: list[str] = []
+    is_listed = lot.random() < with_names
+    if lot.random() < (_MISSING_FROM_NAMES if is_listed else missing):
+        episode = _without_one(episode, lot)
+    if is_listed:
+        episode, names = _with_names(episode, lot)
+    form, line_ends = lot.choice(forms), lot.random() < _LINE_ENDS
+    ids, learned = trace_ids(encoder, episode, form, names, line_ends=line_ends)
+    if len(ids) > max_length:
+        reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
+        raise EpisodeError(episode.question, reason)
+    return Example(ids, learned, False)
 
 
 def _without_one(episode: Episode, lot: random.Random) -> Episode:

@@ -76,7 +76,8 @@ def train_shared_lora(
         resume: Go on from the last checkpoint in `output_dir`, with the same episodes and options.
         compile_blocks: Whether each block runs through `torch.compile`, which takes time at first
             and fuses small kernels.
-        **trainer_arguments: More of `transformers.TrainingArguments`.
+        **trainer_arguments: More of `transformers.TrainingArguments`. `dataloader_num_workers`
+            processes also encode the episodes.
 
     Returns:
         `output_dir`, with `adapter_model.safetensors` in bfloat16. The model is as it was.
@@ -111,7 +112,10 @@ def train_shared_lora(
     asked: Sequence[Form] = known if forms is None else forms
     if not asked or set(asked) - set(known):
         raise ConfigError("forms", forms, f"some of {known}")
-    examples = episode_examples(tokenizer, episodes, asked, max_length, seed, with_names, missing)
+    workers = int(trainer_arguments.get("dataloader_num_workers", 0))
+    examples = episode_examples(
+        tokenizer, episodes, asked, max_length, seed, with_names, missing, workers
+    )
     examples += ordinary_examples(tokenizer, ordinary_texts)
     blocks = find_blocks(base)[1] if compile_blocks else []
     before = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
@@ -147,7 +151,9 @@ def train_shared_lora(
                 "save_strategy": "no",
                 "report_to": "none",
                 "remove_unused_columns": False,
-                "label_names": ["labels"],
+                "label_names": ["targets"],
+                "dataloader_pin_memory": torch.cuda.is_available(),
+                "logging_nan_inf_filter": False,  # it waits for the device at each step
                 **trainer_arguments,
             },
         )
