@@ -54,7 +54,10 @@ class Setting:
             return self._loaded
         from engram_transformers.pretrained import load_pretrained
 
-        model, tokenizer = load_pretrained(self.model_name, dtype=self.dtype, device=self.device)
+        with torch.inference_mode(False):  # whoever asks first may measure; others train
+            model, tokenizer = load_pretrained(
+                self.model_name, dtype=self.dtype, device=self.device
+            )
         tokenizer.padding_side = "left"
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         return model.eval(), tokenizer

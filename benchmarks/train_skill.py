@@ -6,10 +6,11 @@ python -m benchmarks.train_skill --output skills/smollm2-135m-instruct --device 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,7 +18,9 @@ from benchmarks.common import environment
 from benchmarks.skill import chains, direct, drills, families, general, personal, told
 from benchmarks.skill.card import write_card
 from engram_transformers import Episode, read_episodes, train_shared_lora
+from engram_transformers.lora import public_name
 from engram_transformers.pretrained import load_pretrained
+from engram_transformers.skill.in_order import in_order
 from engram_transformers.skill.traces import with_names_shown
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -34,12 +37,37 @@ ORDINARY = 0.2
 """Ordinary texts and chats, for each episode."""
 WITH_NAMES = 0.4
 """The share of chats in which names of facts are shown."""
+_AT_ONCE = 2000
+"""So many episodes are made at once."""
+_MOST_JOBS = 1_000_000
+"""Seeds that one seed is good for."""
 _CONTINUED = 1500
 """So many texts of the model's own are made; more take long."""
 
 
+class Job(NamedTuple):
+    """Episodes of one kind that are made at once.
+
+    Attributes:
+        kind: Of `SHARES`.
+        number: How many.
+        seed: Of the people, the questions and their order.
+        all_families: Whether the families that are held out are among them.
+    """
+
+    kind: str
+    number: int
+    seed: int
+    all_families: bool
+
+
 def episodes(
-    count: int, seed: int, without: tuple[str, ...] = (), *, all_families: bool = False
+    count: int,
+    seed: int,
+    without: tuple[str, ...] = (),
+    *,
+    all_families: bool = False,
+    workers: int = 0,
 ) -> list[Episode]:
     """Return what the skill is trained on.
 
@@ -49,23 +77,30 @@ def episodes(
         without: Kinds to leave out, of `SHARES`.
         all_families: Whether those that are held out are among them: to see what a family gains
             from its own formats.
+        workers: Processes that make them; they come out the same.
     """
-    known, _ = direct.split()
-    some = families.training()
-    if all_families:
-        some = [*some, *families.held_out()]
-    makers: dict[str, Any] = {
-        "direct": lambda number: direct.episodes(known, number, seed),
-        "personal": lambda number: personal.episodes(number, seed),
-        "families": lambda number: families.episodes(some, number, seed),
-        "chains": lambda number: chains.episodes(number, seed),
-        "drills": lambda number: drills.episodes(number, seed),
-        "told": lambda number: told.episodes(told.split()[0], number, seed),
-    }
-    made = [
-        makers[kind](round(count * share)) for kind, share in SHARES.items() if kind not in without
+    jobs = [
+        Job(
+            kind, min(_AT_ONCE, number - start), seed * _MOST_JOBS + start // _AT_ONCE, all_families
+        )
+        for kind, share in SHARES.items()
+        if kind not in without
+        for number in (round(count * share),)
+        for start in range(0, number, _AT_ONCE)
     ]
-    return [one for kind in made for one in kind]
+    return [one for made in in_order(_made, jobs, workers, at_once=1) for one in made]
+
+
+def _made(job: Job) -> list[Episode]:
+    kind, number, seed, all_families = job
+    if kind == "direct":
+        return direct.episodes(direct.split()[0], number, seed)
+    if kind == "families":
+        others = families.held_out() if all_families else []
+        return families.episodes([*families.training(), *others], number, seed)
+    if kind == "told":
+        return told.episodes(told.split()[0], number, seed)
+    return {"personal": personal, "chains": chains, "drills": drills}[kind].episodes(number, seed)
 
 
 def ordinary(model: Any, tokenizer: Any, count: int, seed: int) -> list[Any]:
@@ -152,6 +187,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--bf16", action="store_true", help="train in mixed precision")
     parser.add_argument("--compile", action="store_true", help="run blocks through torch.compile")
+    parser.add_argument(
+        "--workers", type=int, default=min(os.cpu_count() or 1, 8), help="processes that load data"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     asked = parser.parse_args(arguments)
     torch.set_float32_matmul_precision("high")
@@ -161,7 +199,13 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.perf_counter()
     count = round(asked.steps * asked.batch_size / (1 + ORDINARY))
     more = [one for file in asked.episodes for one in read_episodes(file)]
-    made = episodes(count, asked.seed, tuple(asked.without), all_families=asked.all_families)
+    made = episodes(
+        count,
+        asked.seed,
+        tuple(asked.without),
+        all_families=asked.all_families,
+        workers=asked.workers,
+    )
     made += more
     texts = ordinary(model, tokenizer, round(count * ORDINARY), asked.seed)
     spent = time.perf_counter() - started
@@ -183,6 +227,8 @@ def main(arguments: list[str] | None = None) -> None:
         epochs=100,
         max_steps=asked.steps,
         bf16=asked.bf16,
+        use_cpu=asked.device == "cpu",
+        dataloader_num_workers=asked.workers,
         save_strategy="steps",
         save_steps=500,
         save_total_limit=1,
@@ -199,7 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
         "device": machine["device"],
         "commit": machine["commit"],
     }
-    write_card(asked.output, asked.label or asked.model, facts)
+    write_card(asked.output, asked.label or public_name(asked.model), facts)
     print(f"trained in {seconds:.0f} s: {asked.output}")
 
 
@@ -207,7 +253,7 @@ def _options(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
     """Return what was asked for besides the defaults, as it is typed."""
     said = ""
     for name, value in vars(asked).items():
-        if name in ("model", "label", "output", "device", "resume"):
+        if name in ("model", "label", "output", "device", "resume", "workers"):
             continue
         if value != parser.get_default(name):
             values = value if isinstance(value, (list, tuple)) else [value] * (value is not True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from benchmark_setting import setting_of
 
 from benchmarks import __main__ as runner
@@ -297,3 +299,13 @@ def test_check_fails_and_changes_nothing(monkeypatch, made_up_pages):
     with pytest.raises(SystemExit, match=r"benchmarks\.md"):
         runner.main(["pages", "--check"])
     assert page.read_text(encoding="utf-8") == "# Typed by hand\n"
+
+
+def test_a_model_can_be_trained_also_if_it_was_first_asked_for_in_inference_mode(tmp_path):
+    tiny.tiny_model("llama").save_pretrained(tmp_path)
+    tiny.tiny_tokenizer().save_pretrained(tmp_path)
+    setting = dataclasses.replace(tiny_setting("chat"), model_name=str(tmp_path), _loaded=None)
+    with torch.inference_mode():
+        model = setting.model
+    model(**setting.tokenizer("one", return_tensors="pt")).logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -39,8 +39,8 @@ from engram_transformers.skill.examples import (
     episode_examples,
     ordinary_examples,
 )
+from engram_transformers.skill.losses import answer_loss, divergence, logits_at
 from engram_transformers.skill.traces import question_ids, trace, trace_ids
-from engram_transformers.skill.training import answer_loss, divergence, logits_at
 
 # PEFT (0.19) asks transformers (5.23) in a way that is going out of use.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -174,13 +174,16 @@ def test_batches_are_padded_and_only_what_is_learned_has_labels(tiny_tokenizer):
     examples += ordinary_examples(tiny_tokenizer, ["The library opens at nine.", "a"])
     assert len(examples) == 2  # "a" is one token
     batch = Collator(padding=2)(examples)
-    assert batch["input_ids"].shape == batch["labels"].shape
-    assert batch["is_ordinary"].tolist() == [False, True]
     assert batch["attention_mask"].sum(1).tolist() == [len(example.ids) for example in examples]
-    learned = batch["labels"][0] != -100
-    assert learned.tolist()[: len(examples[0].ids)] == examples[0].learned
-    assert (batch["labels"][1] == -100).all()
     assert (batch["input_ids"][batch["attention_mask"] == 0] == 2).all()
+    length = batch["input_ids"].shape[1]
+    learned = [place for place, is_learned in enumerate(examples[0].learned) if is_learned]
+    assert [place + 1 for place in batch["learned"].tolist()] == learned
+    assert batch["targets"].tolist() == [examples[0].ids[place] for place in learned]
+    followed = range(len(examples[1].ids) - 1)
+    assert batch["ordinary_texts"].tolist() == [1]
+    assert batch["ordinary"].tolist() == [length + place for place in followed]
+    assert batch["ordinary_alone"].tolist() == list(followed)
 
 
 def test_losses_count_what_they_are_to_count():
@@ -197,12 +200,11 @@ def test_losses_count_what_they_are_to_count():
 def test_logits_where_they_count_are_those_of_the_whole_model(tiny_llama, tiny_tokenizer):
     examples = episode_examples(tiny_tokenizer, [BORN], ["plain"], 512, 0)
     batch = Collator(2)([*examples, *ordinary_examples(tiny_tokenizer, ["The library opens."])])
-    counted = torch.zeros_like(batch["input_ids"][:, 1:], dtype=torch.bool)
-    counted[0, 3] = counted[0, -1] = counted[1, 2] = True
+    positions = torch.tensor([3, batch["input_ids"].shape[1] + 2, 0])
     names = ("input_ids", "attention_mask")
     whole = tiny_llama(**{name: batch[name] for name in names}).logits
-    found = logits_at(tiny_llama, tiny_llama.get_output_embeddings(), batch, counted)
-    assert torch.allclose(found, whole[:, :-1][counted], atol=1e-5)
+    found = logits_at(tiny_llama, tiny_llama.get_output_embeddings(), batch, positions)
+    assert torch.allclose(found, whole.flatten(0, 1)[positions], atol=1e-5)
     after = tiny_llama(**{name: batch[name] for name in names}).logits
     assert torch.equal(after, whole)  # no hook is left
 

@@ -235,10 +235,10 @@ def _others(known: Sequence[Group], group: Group, name: str, lot: random.Random)
             ]
             about += [(lot.choice(akin), rival) for rival in rivals]
     about = list(dict.fromkeys(about))  # nothing is told twice, with another value
-    rest = [one for one in known if one != group]
-    while rest and len(about) < count:
-        one = lot.choice(rest)
-        rest.remove(one)
+    others = [one for one in known if one is not group]
+    for one in lot.sample(others, len(others)):
+        if len(about) >= count:
+            break
         about += [] if (new := (one, _name(one, lot))) in about else [new]
     return [_fact(one, whose, lot, [lot.choice(one.triggers)]) for one, whose in about[:count]]
 

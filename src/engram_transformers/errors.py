@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class EngramError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose.
+
+    They can be pickled, so that they come out of worker processes by their own names.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled as calls with their message, which is not what ours take.
+        return _restored, (type(self), self.args, self.__dict__.copy())
+
+
+def _restored(
+    kind: type[EngramError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> EngramError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class OrderError(EngramError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,13 +17,13 @@ from engram_transformers.errors import EpisodeError
 from engram_transformers.facts import FactLike, as_facts
 from engram_transformers.sequences import Encoder, joined, prompt_ids
 from engram_transformers.skill.episodes import UNKNOWN_ANSWER, Episode
+from engram_transformers.skill.in_order import in_order
 from engram_transformers.skill.keys import are_shown_at_once, name_of
 from engram_transformers.skill.traces import Form, trace_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NOT_LEARNED = -100
 _MISSING_FROM_NAMES = 0.3
 """The share of questions with names of which a needed fact is left out: they are asked where none
 is known by the name that was said, and mostly it is missing."""
@@ -56,6 +57,7 @@ def episode_examples(
     seed: int,
     with_names: float = 0.0,
     missing: float = 0.0,
+    workers: int = 0,
 ) -> list[Example]:
     """Encode each episode once, in one of the forms, by lot.
 
@@ -64,33 +66,46 @@ def episode_examples(
         episodes: The episodes.
         forms: In which forms questions are put.
         max_length: Of an example, in tokens.
-        seed: Of the lots.
+        seed: Of the lots; each episode draws its own.
         with_names: The share of the episodes whose question comes with names to choose from.
         missing: The share of the others of which a fact that is needed is left out.
+        workers: Processes that encode. 0: this one.
 
     Raises:
         EpisodeError: If there is no episode, or one is longer than `max_length` tokens.
     """
-    encoder = Encoder(tokenizer)
-    lot = random.Random(seed)
     known = list(episodes)
     if not known:
         raise EpisodeError("", "there are no episodes.")
-    examples: list[Example] = []
-    for episode in known:
-        names: list[str] = []
-        is_listed = lot.random() < with_names
-        if lot.random() < (_MISSING_FROM_NAMES if is_listed else missing):
-            episode = _without_one(episode, lot)
-        if is_listed:
-            episode, names = _with_names(episode, lot)
-        form, line_ends = lot.choice(forms), lot.random() < _LINE_ENDS
-        ids, learned = trace_ids(encoder, episode, form, names, line_ends=line_ends)
-        if len(ids) > max_length:
-            reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
-            raise EpisodeError(episode.question, reason)
-        examples.append(Example(ids, learned, False))
-    return examples
+    encode = functools.partial(
+        _example, Encoder(tokenizer), tuple(forms), max_length, seed, with_names, missing
+    )
+    return in_order(encode, list(enumerate(known)), workers)
+
+
+def _example(
+    encoder: Encoder,
+    forms: Sequence[Form],
+    max_length: int,
+    seed: int,
+    with_names: float,
+    missing: float,
+    numbered: tuple[int, Episode],
+) -> Example:
+    number, episode = numbered
+    lot = random.Random(f"{seed}/{number}")
+    names: list[str] = []
+    is_listed = lot.random() < with_names
+    if lot.random() < (_MISSING_FROM_NAMES if is_listed else missing):
+        episode = _without_one(episode, lot)
+    if is_listed:
+        episode, names = _with_names(episode, lot)
+    form, line_ends = lot.choice(forms), lot.random() < _LINE_ENDS
+    ids, learned = trace_ids(encoder, episode, form, names, line_ends=line_ends)
+    if len(ids) > max_length:
+        reason = f"it takes {len(ids)} tokens, and max_length is {max_length}."
+        raise EpisodeError(episode.question, reason)
+    return Example(ids, learned, False)
 
 
 def _without_one(episode: Episode, lot: random.Random) -> Episode:
@@ -148,8 +163,13 @@ def _ordinary_ids(encoder: Encoder, text: str | FactLike) -> list[int]:
 class Collator:
     """Stacks examples of different lengths, padded on the right.
 
-    Gives `input_ids`, `attention_mask` and `labels`, each (batch, longest) int64, and
-    `is_ordinary`, (batch,) bool. Labels are `NOT_LEARNED` at what is not learned.
+    Gives `input_ids` and `attention_mask`, (batch, longest) int64, and which positions count, of
+    the batch laid out as one text (row * longest + column), each (count,) int64, so that no step
+    has to look for them on the device:
+
+    - `learned`: those whose next token is learned, and these tokens as `targets`;
+    - `ordinary`: those of ordinary texts whose next token is to be as likely as before, and the
+      same in the batch of these texts alone as `ordinary_alone`. Their rows are `ordinary_texts`.
     """
 
     def __init__(self, padding: int) -> None:
@@ -158,17 +178,27 @@ class Collator:
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Stack some examples."""
         ids = [torch.tensor(example.ids) for example in examples]
-        labels = [
-            torch.where(torch.tensor(example.learned), own, NOT_LEARNED)
-            for example, own in zip(examples, ids, strict=True)
-        ]
-        is_ordinary = torch.tensor([example.is_ordinary for example in examples])
+        input_ids = pad_sequence(ids, True, self.padding)
+        learned = pad_sequence([torch.tensor(example.learned) for example in examples], True)
+        attention_mask = pad_sequence(list(map(torch.ones_like, ids)), True)
+        texts = torch.tensor([example.is_ordinary for example in examples])
+        is_followed = torch.zeros_like(attention_mask, dtype=torch.bool)
+        is_followed[:, :-1] = attention_mask[:, 1:].bool()
+        is_learned = torch.zeros_like(is_followed)
+        is_learned[:, :-1] = learned[:, 1:]
         return {
-            "input_ids": pad_sequence(ids, True, self.padding),
-            "attention_mask": pad_sequence(list(map(torch.ones_like, ids)), True),
-            "labels": pad_sequence(labels, True, NOT_LEARNED),
-            "is_ordinary": is_ordinary,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "learned": _places(is_learned),
+            "targets": input_ids[learned & (torch.arange(learned.shape[1]) > 0)],
+            "ordinary": _places(is_followed & texts[:, None]),
+            "ordinary_alone": _places(is_followed[texts]),
+            "ordinary_texts": _places(texts),
         }
+
+
+def _places(chosen: Tensor) -> Tensor:
+    return chosen.flatten().nonzero()[:, 0]
 
 
 class SimilarLengths(Sampler[int]):

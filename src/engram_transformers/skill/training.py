@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from engram_transformers.architectures import find_blocks, unwrap
 from engram_transformers.errors import ConfigError, MissingExtraError, SharedLoraError
@@ -17,18 +16,12 @@ from engram_transformers.facts import FactLike
 from engram_transformers.fingerprint import adapter_fingerprint
 from engram_transformers.lora import ENGRAM_MODULES, public_name
 from engram_transformers.skill.episodes import Episode
-from engram_transformers.skill.examples import (
-    NOT_LEARNED,
-    Collator,
-    Example,
-    SimilarLengths,
-    episode_examples,
-    ordinary_examples,
-)
+from engram_transformers.skill.examples import Collator, episode_examples, ordinary_examples
 from engram_transformers.skill.traces import Form, forms_of
+from engram_transformers.skill.trainer import make_trainer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedTokenizerBase
 
 
 def train_shared_lora(
@@ -83,7 +76,8 @@ def train_shared_lora(
         resume: Go on from the last checkpoint in `output_dir`, with the same episodes and options.
         compile_blocks: Whether each block runs through `torch.compile`, which takes time at first
             and fuses small kernels.
-        **trainer_arguments: More of `transformers.TrainingArguments`.
+        **trainer_arguments: More of `transformers.TrainingArguments`. `dataloader_num_workers`
+            processes also encode the episodes.
 
     Returns:
         `output_dir`, with `adapter_model.safetensors` in bfloat16. The model is as it was.
@@ -118,7 +112,10 @@ def train_shared_lora(
     asked: Sequence[Form] = known if forms is None else forms
     if not asked or set(asked) - set(known):
         raise ConfigError("forms", forms, f"some of {known}")
-    examples = episode_examples(tokenizer, episodes, asked, max_length, seed, with_names, missing)
+    workers = int(trainer_arguments.get("dataloader_num_workers", 0))
+    examples = episode_examples(
+        tokenizer, episodes, asked, max_length, seed, with_names, missing, workers
+    )
     examples += ordinary_examples(tokenizer, ordinary_texts)
     blocks = find_blocks(base)[1] if compile_blocks else []
     before = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
@@ -137,7 +134,7 @@ def train_shared_lora(
     try:
         for block in blocks:
             block.compile(dynamic=True)
-        trainer = _trainer(
+        trainer = make_trainer(
             adapted,
             examples,
             Collator(_padding(tokenizer)),
@@ -154,7 +151,9 @@ def train_shared_lora(
                 "save_strategy": "no",
                 "report_to": "none",
                 "remove_unused_columns": False,
-                "label_names": ["labels"],
+                "label_names": ["targets"],
+                "dataloader_pin_memory": torch.cuda.is_available(),
+                "logging_nan_inf_filter": False,  # it waits for the device at each step
                 **trainer_arguments,
             },
         )
@@ -193,109 +192,3 @@ def _excluded(model: nn.Module) -> str | None:
 
 def _padding(tokenizer: Any) -> int:
     return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-
-
-def _trainer(
-    model: Any,
-    examples: list[Example],
-    collator: Collator,
-    ordinary_weight: float,
-    arguments: dict[str, Any],
-) -> Trainer:
-    from transformers import Trainer, TrainingArguments
-
-    class SkillTrainer(Trainer):
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: dict[str, Tensor],
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,
-        ) -> Any:
-            unwrapped: Any = self.accelerator.unwrap_model(model)
-            head: nn.Module = unwrapped.get_output_embeddings()
-            learned, ordinary = _counted(inputs)
-            logits = logits_at(model, head, inputs, learned | ordinary)
-            is_learned = learned[learned | ordinary]
-            loss = answer_loss(logits[is_learned], inputs["labels"][:, 1:][learned])
-            if ordinary_weight and bool(ordinary.any()):
-                with torch.no_grad(), unwrapped.disable_adapter():
-                    chosen = inputs["is_ordinary"]
-                    kept = {name: value[chosen] for name, value in inputs.items()}
-                    base = logits_at(model, head, kept, ordinary[chosen])
-                loss = loss + ordinary_weight * divergence(logits[~is_learned], base)
-            return (loss, {"logits": logits}) if return_outputs else loss
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            lengths = [len(example.ids) for example in examples]
-            return SimilarLengths(lengths, self.args.train_batch_size, self.args.seed)
-
-    trainer = SkillTrainer(
-        model=model,
-        args=TrainingArguments(**arguments),
-        train_dataset=examples,  # pyright: ignore[reportArgumentType] # has what a dataset needs
-        data_collator=collator,
-    )
-    # The loss is a mean of its own batch.
-    trainer.model_accepts_loss_kwargs = False
-    return trainer
-
-
-def _counted(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return at which positions the next token is learned, and at which it is to stay; both bool.
-
-    Both are (batch, seq - 1): nothing follows the last position.
-    """
-    learned = inputs["labels"][:, 1:] != NOT_LEARNED
-    ordinary = inputs["attention_mask"][:, 1:].bool() & inputs["is_ordinary"][:, None]
-    return learned, ordinary
-
-
-def logits_at(
-    model: nn.Module, head: nn.Module, inputs: dict[str, Tensor], counted: Tensor
-) -> Tensor:
-    """Return a model's logits at some positions only: most of an example is not learned.
-
-    Args:
-        model: A causal LM, wrapped or not.
-        head: Its output embeddings.
-        inputs: `input_ids` and `attention_mask`, (batch, seq) int64.
-        counted: (batch, seq - 1) bool.
-
-    Returns:
-        (counted positions, vocab), in the order of the batch.
-    """
-    any_model: Any = model
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    where = functional.pad(counted, (0, 1))
-
-    def select(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0][where][None], *arguments[1:])
-
-    # A hook, since whatever wraps the model (data parallelism, mixed precision) must be run whole.
-    with head.register_forward_pre_hook(select):
-        return any_model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]
-
-
-def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean loss of what is learned, in nats per token; 0 where nothing is.
-
-    Args:
-        logits: (learned, vocab).
-        targets: (learned,) int64.
-    """
-    if not targets.numel():
-        return logits.sum() * 0.0
-    return functional.cross_entropy(logits.float(), targets)
-
-
-def divergence(logits: Tensor, base: Tensor) -> Tensor:
-    """Return the mean divergence from the base model's predictions, in nats per token.
-
-    Args:
-        logits: (tokens, vocab) with the adapter.
-        base: (tokens, vocab) without.
-    """
-    ours = functional.log_softmax(logits.float(), dim=-1)
-    theirs = functional.log_softmax(base.float(), dim=-1)
-    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
