@@ -13,8 +13,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from engram_transformers import EngramTrainer, add_engram, engram_disabled
-from engram_transformers.training.bank_files import load_banks
+from engram_transformers import (
+    EngramTrainer,
+    add_engram,
+    engram_disabled,
+    load_engram,
+    save_engram,
+)
 
 GLOSSARY = {
     "bung": "the stopper of a cask",
@@ -54,9 +59,7 @@ def new_model(tokenizer):
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    model = AutoModelForCausalLM.from_config(config)
-    # About as many rows as there are n-grams to learn, times the heads, with room to spare.
-    return add_engram(model, tokenizer, memory_size=5000, inject_layers=[1, 3])
+    return AutoModelForCausalLM.from_config(config)
 
 
 def padded(examples):
@@ -74,6 +77,8 @@ def loss_of(model, examples):
 
 tokenizer = new_tokenizer()
 model = new_model(tokenizer)
+# About as many rows as there are n-grams to learn, times the heads, with room to spare.
+add_engram(model, tokenizer, memory_size=5000, inject_layers=[1, 3])
 examples = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in TEXTS]
 print(f"Loss of the base, with a bank that has learned nothing: {loss_of(model, examples):.2f}")
 
@@ -91,12 +96,11 @@ arguments = TrainingArguments(
 )
 trainer = EngramTrainer(model, arguments, train_dataset=examples, data_collator=padded)
 trainer.train()
-trainer.save_model("banks")
+save_engram(model, "banks")
 
 print(f"After training the bank alone: {loss_of(model, examples):.2f}")
 with engram_disabled(model):
     print(f"The base itself, which has not changed: {loss_of(model, examples):.2f}")
 
-other = new_model(tokenizer)
-load_banks(other, "banks")
+other = load_engram(new_model(tokenizer), "banks", tokenizer)
 print(f"Another copy of the base with the saved bank: {loss_of(other, examples):.2f}")

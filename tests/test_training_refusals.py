@@ -13,9 +13,9 @@ import engram_transformers
 from engram_transformers import EngramTrainer, engram_disabled, remove_engram
 from engram_transformers.attachment import require_attachment
 from engram_transformers.banks.errors import BankConfigError
+from engram_transformers.banks.file_errors import NoBanksError
 from engram_transformers.errors import EngramError, MissingExtraError
 from engram_transformers.training.errors import (
-    NoBanksError,
     UnsupportedTrainingError,
     UntrainableBankError,
 )
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureW
 def test_a_model_without_banks_is_refused(tmp_path):
     args = TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
     for model in (tiny.tiny_model("llama"), remove_engram(with_new_banks())):
-        with pytest.raises(NoBanksError, match="LlamaForCausalLM has no banks to train"):
+        with pytest.raises(NoBanksError, match="LlamaForCausalLM has no banks: add_engram"):
             EngramTrainer(model, args)
     with pytest.raises(NoBanksError, match="None has no banks"):
         EngramTrainer(args=args, model_init=with_new_banks)

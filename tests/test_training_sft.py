@@ -12,10 +12,10 @@ from peft import LoraConfig
 
 from engram_transformers import EngramTrainerMixin
 from engram_transformers.attachment import require_attachment
+from engram_transformers.banks.description import CONFIG_NAME
+from engram_transformers.banks.file_errors import NoBanksError
 from engram_transformers.calls import current_call
 from engram_transformers.lora import ENGRAM_MODULES
-from engram_transformers.training.bank_files import WEIGHTS_NAME
-from engram_transformers.training.errors import NoBanksError
 
 MISSING = [name for name in ("trl", "datasets") if importlib.util.find_spec(name) is None]
 # What transformers (5.23), PEFT (0.21) and TRL (1.16) say of each other.
@@ -64,7 +64,7 @@ def test_sft_trains_banks(tmp_path, lora, freeze_base):
     trainer.train()
     assert not is_same(bank_weights(trainer.model), banks)
     assert is_same(base_weights(trainer.model), base) == freeze_base
-    assert (tmp_path / "checkpoint-2" / WEIGHTS_NAME).exists()
+    assert (tmp_path / "checkpoint-2" / CONFIG_NAME).exists()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert all("engram/reuse_rate" in entry for entry in logs)
     again = sft_trainer(tmp_path / "again", with_new_banks(), freeze_base=freeze_base, **given)

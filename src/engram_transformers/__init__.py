@@ -4,6 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from engram_transformers.active import engram_disabled, use_tables
+from engram_transformers.banks.loading import load_engram
+from engram_transformers.banks.saving import push_engram_to_hub, save_engram
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import EngramError
 from engram_transformers.explaining import explain
@@ -60,10 +62,13 @@ __all__ = [
     "detach_shared_lora",
     "engram_disabled",
     "explain",
+    "load_engram",
     "named_fact",
+    "push_engram_to_hub",
     "read_episodes",
     "recall_key",
     "remove_engram",
+    "save_engram",
     "save_episodes",
     "shipped_skill",
     "train_shared_lora",

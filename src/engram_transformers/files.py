@@ -55,9 +55,16 @@ def save_table(table: UserTable, folder: Path, *, store_text: bool) -> Path:
         TABLE_NAME: data,  # the last one: until it is in place, the old table counts
     }
     try:
+        if _holds_banks(folder / CONFIG_NAME):
+            reason = "it holds saved banks; give tables a folder of their own"
+            raise TableSaveError(
+                table.owner, folder, f"{reason}: give tables a folder of their own"
+            )
         if _has_foreign_card(folder / CARD_NAME):
             del files[CARD_NAME]
         write_files(folder, files)
+    except TableSaveError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a path that no system has
         number = error.errno if isinstance(error, OSError) else None
         raise TableSaveError(table.owner, folder, str(error), number) from error
@@ -159,6 +166,14 @@ def _has_foreign_card(path: Path) -> bool:
     try:
         return not is_model_card(path.read_bytes())
     except FileNotFoundError:
+        return False
+
+
+def _holds_banks(path: Path) -> bool:
+    """Say whether a configuration is that of saved banks."""
+    try:
+        return "kind" in _read_config(path)
+    except TableFileError:
         return False
 
 

@@ -1,9 +1,9 @@
-"""Tables on the Hugging Face Hub."""
+"""Tables and banks on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,23 @@ _LOG_IN = "Log in with `hf auth login`, or give a token that may do this."
 
 
 def fetch_table(repo_id: str, revision: str | None) -> Path:
-    """Download a table's files, or find them in the Hub's local cache.
+    """Download a table's files; see `fetch`."""
+    return fetch(repo_id, revision, FILE_NAMES)
+
+
+def fetch(
+    repo_id: str, revision: str | None, names: Sequence[str], *, token: str | None = None
+) -> Path:
+    """Download files, or find them in the Hub's local cache.
 
     Args:
         repo_id: "name/repository".
         revision: A branch, tag or commit; None means the newest.
+        names: Of the files; `*` stands for anything.
+        token: Of the Hub account; None uses the one that is logged in.
 
     Returns:
-        A folder for `load_table`; nothing in it has been checked yet.
+        A folder; nothing in it has been checked yet.
 
     Raises:
         HubError: If there is no such repository, no access to it, or no way to the Hub.
@@ -38,8 +47,9 @@ def fetch_table(repo_id: str, revision: str | None) -> Path:
         folder = huggingface_hub.snapshot_download(
             repo_id,
             revision=revision,
-            allow_patterns=list(FILE_NAMES),
+            allow_patterns=list(names),
             library_name=_LIBRARY,
+            token=token,
         )
     return Path(folder)
 
@@ -47,26 +57,47 @@ def fetch_table(repo_id: str, revision: str | None) -> Path:
 def push_table(
     table: UserTable, repo_id: str, *, private: bool, store_text: bool, token: str | None
 ) -> str:
-    """Upload a table; see `UserTable.push_to_hub`.
+    """Upload a table; see `UserTable.push_to_hub`."""
+    return push_folder(
+        lambda folder: save_table(table, folder, store_text=store_text),
+        repo_id,
+        private=private,
+        token=token,
+        message=f"Table version {table.version}",
+    )
 
-    The table is saved first, so that nothing is made on the Hub if it can't be.
+
+def push_folder(
+    save: Callable[[Path], object],
+    repo_id: str,
+    *,
+    private: bool,
+    token: str | None,
+    message: str,
+    replaced: str | None = None,
+) -> str:
+    """Upload what is saved to a folder.
+
+    It is saved first, so that nothing is made on the Hub if it can't be.
 
     Args:
-        table: The table.
+        save: Writes the files to a folder.
         repo_id: "name/repository"; made if it does not exist.
         private: Make a new repository private, and refuse one that exists and is public.
-        store_text: Whether to upload the ledger.
         token: Of the Hub account; None uses the one that is logged in.
+        message: Of the commit.
+        replaced: Which of the repository's files go, unless they are uploaded again.
 
     Returns:
         The commit's address.
 
     Raises:
-        TableSaveError: If the table can't be saved.
-        HubError: If the Hub refuses or can't be reached, or the repository is public.
+        HubError: If the Hub refuses or can't be reached, or the repository is public. Whatever
+            `save` raises is passed on.
     """
+    given = {} if replaced is None else {"delete_patterns": replaced}
     with tempfile.TemporaryDirectory() as folder:
-        save_table(table, Path(folder), store_text=store_text)
+        save(Path(folder))
         with _named_errors(repo_id, "pushed to"):
             api: Any = huggingface_hub.HfApi(token=token, library_name=_LIBRARY)
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
@@ -79,9 +110,7 @@ def push_table(
                     "Nothing was uploaded. Make it private, or say private=False.",
                 )
             commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=f"Table version {table.version}",
+                repo_id=repo_id, folder_path=folder, commit_message=message, **given
             )
     return str(commit.commit_url)
 

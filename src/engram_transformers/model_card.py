@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engram_transformers.table_format import StoredTable
 
-_LIBRARY_LINE = "library_name: engram-transformers"
+LIBRARY_LINE = "library_name: engram-transformers"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -25,20 +25,20 @@ def model_card(table: StoredTable) -> str:
     description = table.description
     binding = description.binding
     addresses, rows = table.rows.addresses.numel(), table.rows.values.shape[0]
-    name, on_hub = _public_name(binding.model_name)
-    front = [_LIBRARY_LINE, "tags:", "- engram", "- engram-table"]
+    name, on_hub = public_model(binding.model_name)
+    front = [LIBRARY_LINE, "tags:", "- engram", "- engram-table"]
     if on_hub:
         front.append(f"base_model: {json.dumps(binding.model_name)}")
     facts = [f"| facts | {len(description.entries)} |"] if description.entries is not None else []
-    lora = [] if binding.lora is None else [f"| shared LoRA | {_code(str(binding.lora))} |"]
+    lora = [] if binding.lora is None else [f"| shared LoRA | {as_code(str(binding.lora))} |"]
     lines = [
         "---",
         *front,
         "---",
         "",
-        f"# Engram table of {_code(description.owner)}",
+        f"# Engram table of {as_code(description.owner)}",
         "",
-        f"Facts written into the memory of {_code(name)} with engram-transformers."
+        f"Facts written into the memory of {as_code(name)} with engram-transformers."
         " The base model is unchanged: the facts are rows, found by the hash of the tokens that"
         " lead up to them.",
         "",
@@ -51,7 +51,7 @@ def model_card(table: StoredTable) -> str:
         f"| stored as | {description.dtype} |",
         f"| read at layer | {description.layer} |",
         f"| version | {description.version} |",
-        f"| base model | {_code(name)}, weights `{binding.model[:12]}` |",
+        f"| base model | {as_code(name)}, weights `{binding.model[:12]}` |",
         *lora,
         "",
         "## Load it",
@@ -71,10 +71,10 @@ def model_card(table: StoredTable) -> str:
 def is_model_card(content: bytes) -> bool:
     """Say whether a README is one that a table wrote."""
     front = content.removeprefix(b"---\n").partition(b"\n---")[0]
-    return content.startswith(b"---\n") and _LIBRARY_LINE.encode() in front.split(b"\n")
+    return content.startswith(b"---\n") and LIBRARY_LINE.encode() in front.split(b"\n")
 
 
-def _public_name(model_name: str) -> tuple[str, bool]:
+def public_model(model_name: str) -> tuple[str, bool]:
     """Return a model's name and whether it looks like one on the Hub; of a path only its end."""
     if _HUB_ID.fullmatch(model_name):
         return model_name, True
@@ -116,7 +116,7 @@ def _contents(has_ledger: bool) -> list[str]:
     ]
 
 
-def _code(text: str) -> str:
+def as_code(text: str) -> str:
     """Put text into Markdown's code quotes; signs that would break out of them are left out."""
     plain = " ".join(re.sub(r"[`|\x00-\x1f\x7f]", " ", text).split())
     return f"`{plain or ' '}`"

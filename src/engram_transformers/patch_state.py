@@ -204,6 +204,10 @@ class PatchState:
             self._bank_fingerprint = (state, digest.hexdigest() if speaking else None)
         return self._bank_fingerprint[1]
 
+    def forget_banks(self) -> None:
+        """Forget the digest of the banks' weights: there are others now."""
+        self._bank_fingerprint = None
+
     def count_disabled(self, change: int) -> None:
         """Note that an `engram_disabled` block begins (1) or ends (-1)."""
         with _FRAMES_LOCK:

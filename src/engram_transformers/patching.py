@@ -86,14 +86,38 @@ def add_engram(
         >>> def patch(model, tokenizer):
         ...     return add_engram(model, tokenizer, layers=[-1], row_dim=64)
     """
-    if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UnsupportedModelError(type(model).__name__, "it is not a torch module.")
-    attached = find_attachment(model)
-    if attached is not None:
-        raise AlreadyPatchedError(type(model).__name__, sorted(attached.memories))
     if layers is not None:
         config_fields["layers"] = layers
+    _require_bare(model)
     settings = EngramConfig.from_fields(config, config_fields)
+    return attach(model, prepare(model, tokenizer, settings, blocks))
+
+
+def prepare(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None,
+    settings: EngramConfig,
+    blocks: str | nn.ModuleList | None = None,
+    *,
+    with_tables: bool = True,
+) -> Attachment:
+    """Make what `attach` puts on a model, without changing the model.
+
+    Args:
+        model: As in `add_engram`.
+        tokenizer: As in `add_engram`.
+        settings: The configuration; its layers may be "auto" or negative.
+        blocks: As in `add_engram`.
+        with_tables: Whether the tables of banks get memory; if not they are on the meta device, for
+            somebody who has other numbers for them.
+
+    Returns:
+        The patch; memories and banks are on the CPU.
+
+    Raises:
+        As `add_engram`.
+    """
+    _require_bare(model)
     base = unwrap(model)
     blocks_name, block_list = find_blocks(base, blocks)
     _require_weights(base)
@@ -110,23 +134,35 @@ def add_engram(
         if isinstance(layer, int)
     }
     canonical = canonical_ids(tokenizer, vocab_size)
-    banks = make_banks(settings, base, layout.hidden_size, canonical)
-    for layer, memory in [*memories.items(), *banks.items()]:
-        memory.to(device_of(block_list[layer]))
-    attachment = Attachment(
+    return Attachment(
         base,
         settings,
         tokenizer,
         tokenizer_fingerprint(tokenizer),
         canonical,
         memories,
-        banks,
+        make_banks(settings, base, layout.hidden_size, canonical, with_tables=with_tables),
         blocks_name,
         layout,
     )
+
+
+def attach(model: ModelT, attachment: Attachment) -> ModelT:
+    """Put on a model what `prepare` made for it.
+
+    Args:
+        model: The same model.
+        attachment: The patch; memories and banks move to where their blocks are.
+
+    Returns:
+        The model.
+    """
+    blocks = attachment.block_list
+    for layer, memory in [*attachment.memories.items(), *attachment.banks.items()]:
+        memory.to(device_of(blocks[layer]))
     # Nothing above changes the model; nothing below fails.
-    attachment.register(entry_points(model, blocks_name))
-    base.__dict__[ATTRIBUTE] = attachment
+    attachment.register(entry_points(model, attachment.blocks_name))
+    attachment.model.__dict__[ATTRIBUTE] = attachment
     _forget_compiled_code()
     _keep_out_of_checkpoints(attachment)
     return model
@@ -182,6 +218,15 @@ def resolve_layers(
         if not -blocks <= layer < blocks:
             raise LayerIndexError(layer, blocks, model_name)
     return tuple(sorted({layer % blocks for layer in layers}))
+
+
+def _require_bare(model: nn.Module) -> None:
+    """Raise unless a model can get memories: it is one, and has none."""
+    if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UnsupportedModelError(type(model).__name__, "it is not a torch module.")
+    attached = find_attachment(model)
+    if attached is not None:
+        raise AlreadyPatchedError(type(model).__name__, sorted(attached.memories))
 
 
 def _parameter_names(attachment: Attachment) -> set[str]:

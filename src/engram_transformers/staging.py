@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _SUFFIX = ".tmp"
@@ -29,8 +29,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         OSError: If a file can't be written.
     """
     *before_last, last = files
-    staged = {name: _temporary(folder, name) for name in files}
-    backups = {name: _temporary(folder, name) for name in before_last}
+    staged = {name: temporary(folder, name) for name in files}
+    backups = {name: temporary(folder, name) for name in before_last}
     made: list[Path] = []
     begun: list[str] = []
     try:
@@ -55,10 +55,11 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         _remove([*staged.values(), *backups.values()])
     _flush_folder(folder)
-    _remove_abandoned(folder, files)
+    remove_abandoned(folder, files)
 
 
-def _temporary(folder: Path, name: str) -> Path:
+def temporary(folder: Path, name: str) -> Path:
+    """Return a new name beside a file, for what is not whole yet."""
     return folder / f".{name}.{secrets.token_hex(8)}{_SUFFIX}"
 
 
@@ -113,9 +114,9 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _remove_abandoned(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Remove what killed writers left: it may hold facts that were erased since."""
-    for name in files:
+def remove_abandoned(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed writers of some files left: it may hold facts that were erased since."""
+    for name in names:
         for path in folder.glob(f".{name}.*{_SUFFIX}"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:

@@ -14,7 +14,9 @@ from engram_transformers.banks.module import BankMemory
 from engram_transformers.banks.sizes import BankConfig
 from engram_transformers.config import EngramConfig
 from engram_transformers.fingerprint import whole_weight
+from engram_transformers.sharding import is_sharded
 
+_PART = 1 << 24  # numbers
 # What configurations of models with parallel residual streams call their number.
 _STREAM_FIELDS = ("hc_mult", "hc_count", "altup_num_inputs")
 
@@ -31,6 +33,7 @@ class AttachedBank(BankMemory):
         layer: The block.
         hidden_size: Width of a residual stream.
         canonical: (vocab_size,) int64, token id -> canonical id.
+        with_table: Whether the table gets memory; if not, it is on the meta device.
 
     Attributes:
         layer: The block.
@@ -40,11 +43,20 @@ class AttachedBank(BankMemory):
 
     numbers: Tensor
 
-    def __init__(self, config: BankConfig, layer: int, hidden_size: int, canonical: Tensor) -> None:
+    def __init__(
+        self,
+        config: BankConfig,
+        layer: int,
+        hidden_size: int,
+        canonical: Tensor,
+        *,
+        with_table: bool = True,
+    ) -> None:
         digest = xxhash.xxh3_64_intdigest(f"engram-transformers bank {layer}".encode(), config.seed)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(digest)  # torch.manual_seed would seed GPUs, too
-            super().__init__(config, layer, hidden_size, config.pad_id + 1)
+            vocabulary = config.pad_id + 1
+            super().__init__(config, layer, hidden_size, vocabulary, with_table=with_table)
         self.layer = layer
         numbers, _ = numbered(canonical)
         padding = numbers.new_full((1,), config.pad_id)
@@ -69,12 +81,26 @@ class AttachedBank(BankMemory):
             digest.update(buffer.cpu().numpy())
         for name, weight in self.named_parameters():
             digest.update(name.encode())
-            rounded = whole_weight(self, name, weight).to(torch.bfloat16)
-            digest.update(rounded.view(torch.int16).numpy())
+            for part in _parts(self, name, weight):
+                rounded = part.float().cpu().to(torch.bfloat16)
+                digest.update(rounded.view(torch.int16).numpy())
+
+
+def _parts(bank: AttachedBank, name: str, weight: Tensor) -> tuple[Tensor, ...]:
+    """Return a weight's numbers in small parts, as a table may fill most of the memory."""
+    weight = weight.detach()
+    if is_sharded(weight) or weight.device.type == "meta":
+        weight = whole_weight(bank, name, weight)
+    return weight.reshape(-1).split(_PART)
 
 
 def make_banks(
-    config: EngramConfig, model: nn.Module, hidden_size: int, canonical: Tensor
+    config: EngramConfig,
+    model: nn.Module,
+    hidden_size: int,
+    canonical: Tensor,
+    *,
+    with_tables: bool = True,
 ) -> dict[int, AttachedBank]:
     """Make the banks that a configuration asks for.
 
@@ -83,6 +109,7 @@ def make_banks(
         model: The model they are for, unwrapped. It is not changed.
         hidden_size: Width of one of its residual streams.
         canonical: (vocab_size,) int64, token id -> canonical id.
+        with_tables: Whether their tables get memory; if not, they are on the meta device.
 
     Returns:
         Layer -> bank, on the CPU; empty for `memory_size=0`.
@@ -105,5 +132,6 @@ def make_banks(
         pad_id=count,
     )
     return {
-        layer: AttachedBank(settings, layer, hidden_size, canonical) for layer in settings.layers
+        layer: AttachedBank(settings, layer, hidden_size, canonical, with_table=with_tables)
+        for layer in settings.layers
     }

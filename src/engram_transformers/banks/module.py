@@ -49,6 +49,7 @@ class BankMemory(nn.Module):
         start: `"identity"` begins with rows of zeros, so that the module adds exactly nothing
             and the first step of training reaches every row that was read. `"paper"` begins with
             normally distributed rows. The convolution's filters begin as zeros in both.
+        with_table: Whether the table gets memory; if not, it is on the meta device.
 
     Attributes:
         bank_hash: For `bank_addresses`.
@@ -70,6 +71,7 @@ class BankMemory(nn.Module):
         vocabulary: int,
         *,
         start: Start = "identity",
+        with_table: bool = True,
     ) -> None:
         super().__init__()
         if type(hidden_size) is not int or hidden_size < 1:
@@ -79,7 +81,11 @@ class BankMemory(nn.Module):
         self.config = config
         self.hidden_size = hidden_size
         self.bank_hash = BankHash(config, layer, vocabulary)
-        self.table = nn.Embedding(self.bank_hash.rows, config.head_dim)
+        drawn = with_table and start == "paper"  # what is cleared need not be drawn
+        device = None if drawn else "meta"
+        self.table = nn.Embedding(self.bank_hash.rows, config.head_dim, device=device)
+        if with_table and not drawn:
+            self.table.to_empty(device="cpu")
         self.value_projection = nn.Linear(config.width, hidden_size)
         self.key_projection = nn.Linear(config.width, config.streams * hidden_size)
         per_stream = (config.streams, hidden_size)

@@ -12,21 +12,6 @@ class BankTrainingError(BankError):
     """Base of every error that has to do with training banks."""
 
 
-class NoBanksError(BankTrainingError, ValueError):
-    """There is nothing to train: the model has no banks.
-
-    Attributes:
-        model_name: The class of what was given.
-    """
-
-    def __init__(self, model_name: str) -> None:
-        super().__init__(
-            f"{model_name} has no banks to train: call add_engram(model, tokenizer,"
-            " memory_size=…) first, and give the model itself, not its name."
-        )
-        self.model_name = model_name
-
-
 class UntrainableBankError(BankTrainingError, TypeError):
     """A bank is not as it can be trained.
 
@@ -74,25 +59,6 @@ class NonFiniteError(BankTrainingError, FloatingPointError):
         self.value = value
         self.step = step
         self.path = path
-
-
-class BankFilesError(BankTrainingError, ValueError):
-    """Saved banks do not fit the model, or can't be read; nothing was loaded.
-
-    Attributes:
-        path: The folder.
-        problems: All that does not fit, one sentence each.
-    """
-
-    def __init__(self, path: object, problems: Sequence[str]) -> None:
-        listed = "".join(f"\n- {problem}" for problem in problems[:20])
-        more = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
-        super().__init__(
-            f"The banks in {path} can't be loaded into this model:{listed}{more}\nGive add_engram"
-            " the settings that they were trained with, or train anew."
-        )
-        self.path = str(path)
-        self.problems = tuple(problems)
 
 
 class JointStateError(BankTrainingError, ValueError):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engram_transformers.attachment import Attachment
 from engram_transformers.banks.errors import BankConfigError
+from engram_transformers.banks.loading import load_banks, require_fitting_banks
 from engram_transformers.banks.optimiser import RowAdagrad, RowAdam
 from engram_transformers.banks.row_gradients import (
     average_rows_,
@@ -19,8 +20,8 @@ from engram_transformers.banks.row_gradients import (
     sum_repeated_rows_,
 )
 from engram_transformers.banks.row_optimiser import RowOptimiser
+from engram_transformers.banks.saving import save_banks
 from engram_transformers.extras import require_package
-from engram_transformers.training.bank_files import load_banks, require_fitting_banks, save_banks
 from engram_transformers.training.callback import BankCallback
 from engram_transformers.training.errors import UnsupportedTrainingError
 from engram_transformers.training.joint_optimiser import JointOptimiser, name_parameters
@@ -109,7 +110,8 @@ class EngramTrainerMixin(_Base):
 
         Raises:
             NonFiniteError: If a loss or the gradients' norm is NaN or infinite.
-            BankFilesError: If a checkpoint to resume from holds other banks.
+            BankFileError: If a checkpoint's banks are missing or damaged.
+            BankMismatchError: If a checkpoint holds other banks.
             NoBanksError: If the banks were taken off, and so on as when it was made.
         """
         self._attachment = require_trainable_banks(self._whole_model)
@@ -210,18 +212,18 @@ class EngramTrainerMixin(_Base):
     def _save(self, output_dir: str | None = None, *args: Any, **named: Any) -> None:
         super()._save(output_dir, *args, **named)
         if self.args.should_save:
-            save_banks(self._whole_model, output_dir or str(self.args.output_dir))
+            save_banks(self._whole_model, Path(output_dir or str(self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **named: Any) -> None:
-        require_fitting_banks(self._whole_model, resume_from_checkpoint)
+        require_fitting_banks(self._whole_model, Path(resume_from_checkpoint))
         super()._load_from_checkpoint(resume_from_checkpoint, *args, **named)
-        load_banks(self._whole_model, resume_from_checkpoint)
+        load_banks(self._whole_model, Path(resume_from_checkpoint))
         # PEFT makes what it loads trainable.
         set_trainable(self._whole_model, self._attachment, freeze_base=self.freeze_base)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        load_banks(self._whole_model, str(self.state.best_model_checkpoint))
+        load_banks(self._whole_model, Path(str(self.state.best_model_checkpoint)))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -10,8 +10,8 @@ from torch import Tensor, distributed, nn
 
 from engram_transformers.active import is_disabled
 from engram_transformers.attachment import Attachment, find_attachment
+from engram_transformers.banks.file_errors import NoBanksError
 from engram_transformers.training.errors import (
-    NoBanksError,
     UnsupportedTrainingError,
     UntrainableBankError,
 )

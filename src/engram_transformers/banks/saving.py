@@ -1,0 +1,172 @@
+"""Saving the trained memories of a model: to a folder, and to the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from engram_transformers.attachment import require_attachment
+from engram_transformers.banks.card import bank_card
+from engram_transformers.banks.description import CONFIG_NAME, KIND, BanksDescription, read_fields
+from engram_transformers.banks.file_errors import BankFileError, BankSaveError, NoBanksError
+from engram_transformers.banks.shards import MaxShardSize, plan_shards, written_shards
+from engram_transformers.banks.weights import Piece, WholeWeights, pieces_of
+from engram_transformers.model_card import is_model_card
+from engram_transformers.sharding import is_sharded
+from engram_transformers.staging import write_files
+
+if TYPE_CHECKING:
+    from engram_transformers.patch_state import PatchState
+
+CARD_NAME = "README.md"
+
+
+def save_engram(
+    model: nn.Module, save_directory: str | Path, *, max_shard_size: MaxShardSize = "5GB"
+) -> Path:
+    """Save the trained memories of a model: all banks, and gates that are learned.
+
+    The folder gets safetensors files, `engram_config.json` with all that is needed to attach them
+    again, and a model card; a `README.md` that this library did not write stays as it is. Nothing
+    of the base model is written, nor are tables (`UserTable.save_pretrained`). The same weights
+    give the same bytes. Files that are there count until all new ones are whole.
+
+    Cost: every byte is written, read again and hashed. Needs memory for one file at most.
+
+    Args:
+        model: A patched model. If its weights are sharded over processes, all of them must call
+            this, and the first one writes.
+        save_directory: Made if it does not exist.
+        max_shard_size: Of one file, in bytes or as in "5GB". A head's rows are never divided.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NotPatchedError: If the model has no memories.
+        NoBanksError: If it has neither banks nor learned gates.
+        ConfigError: If the size is none.
+        BankSaveError: If they can't be saved (an `OSError`); what was there before still is.
+
+    Example:
+        >>> from engram_transformers import save_engram
+        >>> def keep(model, folder):
+        ...     return save_engram(model, folder, max_shard_size="2GB")
+    """
+    return save_banks(model, Path(save_directory), max_shard_size=max_shard_size, card=True)
+
+
+def save_banks(
+    model: nn.Module, folder: Path, *, max_shard_size: MaxShardSize = "5GB", card: bool = False
+) -> Path:
+    """Write what `load_banks` reads; see `save_engram`.
+
+    Args:
+        model: As there.
+        folder: As there.
+        max_shard_size: As there.
+        card: Whether to write a model card, too.
+
+    Returns:
+        The folder.
+
+    Raises:
+        As `save_engram`.
+    """
+    attachment = require_attachment(model)
+    pieces = pieces_of(attachment)
+    if not pieces:
+        raise NoBanksError(type(attachment.model).__name__)
+    shards = plan_shards(pieces, max_shard_size)
+    weights = WholeWeights()
+    attachment.model_fingerprint()  # now: collectives must meet, whoever writes
+    if _is_another_writer(pieces):
+        for piece in pieces:
+            weights.read(piece)
+        return folder
+    try:
+        _require_own(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_shards(folder, shards, weights.read) as (files, weight_map):
+            description = BanksDescription.of(attachment, files, weight_map)
+            write_files(folder, _texts(folder, attachment, description, card))
+    except BankSaveError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a path that no system has
+        number = error.errno if isinstance(error, OSError) else None
+        raise BankSaveError(folder, str(error), number) from error
+    return folder
+
+
+def push_engram_to_hub(
+    model: nn.Module,
+    repo_id: str,
+    *,
+    private: bool = True,
+    max_shard_size: MaxShardSize = "5GB",
+    token: str | None = None,
+) -> str:
+    """Upload the trained memories of a model to the Hub.
+
+    They are saved first (to the system's folder for temporary files), so that nothing is made on
+    the Hub if they can't be. Files of weights that the repository had are removed from its newest
+    state; its earlier commits keep them.
+
+    Args:
+        model: As in `save_engram`.
+        repo_id: "name/repository"; made if it does not exist.
+        private: Make a new repository private, and refuse one that exists and is public.
+        max_shard_size: As in `save_engram`.
+        token: Of the Hub account; None uses the one that is logged in.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        NotPatchedError: If the model has no memories.
+        NoBanksError: If it has neither banks nor learned gates.
+        ConfigError: If the size is none.
+        BankSaveError: If they can't be saved.
+        HubError: If the Hub refuses or can't be reached, or the repository is public.
+    """
+    from engram_transformers.hub import push_folder
+
+    return push_folder(
+        lambda folder: save_engram(model, folder, max_shard_size=max_shard_size),
+        repo_id,
+        private=private,
+        token=token,
+        message="Trained memories",
+        replaced="engram-*.safetensors",
+    )
+
+
+def _is_another_writer(pieces: list[Piece]) -> bool:
+    """Say whether weights are shared out over processes, and this is not the one that writes."""
+    return any(is_sharded(p.source) for p in pieces) and torch.distributed.get_rank() != 0
+
+
+def _require_own(folder: Path) -> None:
+    """Raise if a folder holds a table: both have an `engram_config.json`."""
+    if not (folder / CONFIG_NAME).exists():
+        return
+    try:
+        kind = read_fields(folder).get("kind")
+    except BankFileError:
+        return  # damaged: saving repairs it
+    if kind != KIND:
+        raise BankSaveError(folder, "it holds a table; give banks a folder of their own")
+
+
+def _texts(
+    folder: Path, attachment: PatchState, description: BanksDescription, card: bool
+) -> dict[str, bytes]:
+    """Return the files beside the weights, the one that counts last."""
+    texts = {CONFIG_NAME: description.to_json()}
+    path = folder / CARD_NAME
+    if card and (not path.exists() or is_model_card(path.read_bytes())):
+        texts = {CARD_NAME: bank_card(description, attachment).encode(), **texts}
+    return texts
