@@ -37,6 +37,7 @@ NAMES = (
     "write_many",
     "limits",
     "overhead",
+    "offload",
     "fuzz",
     "architectures",
     "hash_collisions",

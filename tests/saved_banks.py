@@ -74,6 +74,13 @@ def change_tensors(folder: Path, change: Any) -> None:
     reseal(folder)
 
 
+def flip_last(path: Path) -> None:
+    """Change one bit of the last tensor."""
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
 def copied(folder: Path, to: Path) -> Path:
     """Return a copy of a folder, to be broken."""
     return Path(shutil.copytree(folder, to))

@@ -29,7 +29,8 @@ from engram_transformers import (
 )
 from engram_transformers.attachment import find_attachment, require_attachment
 from engram_transformers.banks import saving, shards
-from engram_transformers.banks.description import CONFIG_NAME, SHARD_NAME
+from engram_transformers.banks.described import SHARD_NAME
+from engram_transformers.banks.description import CONFIG_NAME
 from engram_transformers.banks.file_errors import BankSaveError, NoBanksError
 from engram_transformers.banks.loading import load_banks
 from engram_transformers.banks.saving import save_banks
@@ -412,6 +413,8 @@ def broken_replace(number: int, then: Any) -> Any:
     return replace
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # Python 3.12: of fork
 @pytest.mark.parametrize("number", range(1, 9))
 def test_a_killed_writer_leaves_either_the_old_or_the_new(llama, tmp_path, tokenizer, number):
     """Whatever rename it was killed before: a child process dies there, without cleaning up."""

@@ -16,6 +16,7 @@ from benchmark_setting import setting_of
 from benchmarks import __main__ as runner
 from benchmarks import common, pages, promises, summary
 from benchmarks.setting import Setting
+from engram_transformers.banks import offloaded
 
 MEASURED_HERE = (
     "density",
@@ -26,6 +27,7 @@ MEASURED_HERE = (
     "conflict",
     "storage",
     "overhead",
+    "offload",
 )
 
 
@@ -94,6 +96,28 @@ def test_every_fact_is_counted_however_dense():
         assert point["left_out"] == 0
         assert point["forced"] == point["first"] == point["asked"]
         assert sum(kind["asked"] for kind in point["kinds"].values()) == point["asked"]
+
+
+def test_banks_wherever_they_are_take_turns_and_compute_the_same(monkeypatch):
+    (prefill, decode) = quick_run("offload")["cases"]
+    assert (prefill["kind"], decode["kind"]) == ("prefill", "decode")
+    for case in (prefill, decode):
+        assert set(case["tokens_per_second"]) == {"no bank", "device", "host", "disk"}
+        assert set(case["over_device"]) == {"no bank", "host", "disk"}
+        assert case["batch"] == 32
+        assert 0.0005 < case["gigabytes"] < 0.002
+    module = runner.load("offload")
+    fetched = offloaded.OffloadedTable.gather
+
+    def other_rows(self, *arguments):
+        return [(rows + 1, which) for rows, which in fetched(self, *arguments)]
+
+    monkeypatch.setattr(offloaded.OffloadedTable, "gather", other_rows)
+    with pytest.raises(SystemExit):
+        module.run(tiny_setting("offload"))
+    slow = {**prefill, "over_device": {"host": {"median": 0.96}}}
+    assert [one["held"] for one in module.promises([slow])] == [False]
+    assert module.promises([{**slow, "batch": 8}]) == []
 
 
 def test_nothing_is_lost_or_left_over_on_a_tiny_model():

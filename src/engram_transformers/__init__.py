@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from engram_transformers.active import engram_disabled, use_tables
 from engram_transformers.banks.loading import load_engram
+from engram_transformers.banks.offloading import offload_banks
 from engram_transformers.banks.saving import push_engram_to_hub, save_engram
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import EngramError
@@ -64,6 +65,7 @@ __all__ = [
     "explain",
     "load_engram",
     "named_fact",
+    "offload_banks",
     "push_engram_to_hub",
     "read_episodes",
     "recall_key",

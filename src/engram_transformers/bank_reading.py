@@ -11,10 +11,11 @@ from engram_transformers.active import frame_of, is_disabled
 from engram_transformers.architectures import text_config
 from engram_transformers.banks.attached import AttachedBank
 from engram_transformers.banks.calls import BankCall, begin_bank_call
+from engram_transformers.banks.fetching import Fetch
 from engram_transformers.banks.inputs import GrownInputs
 from engram_transformers.caches import past_of
 from engram_transformers.calls import Call, current_call
-from engram_transformers.compiled import banks_on
+from engram_transformers.compiled import banks_on, fetch_rows
 from engram_transformers.errors import CacheHistoryError, HistoryError, NotPatchedError
 from engram_transformers.history import commit_inputs, ledger_of
 from engram_transformers.layouts import find_hidden_states, replace_hidden_states
@@ -55,7 +56,7 @@ class BankReading(PatchState):
         """
         ledger = None if cache is None else ledger_of(cache)
         if ledger is None:
-            return begin_bank_call(self.banks, window, seq, None)
+            return begin_bank_call(self.banks, window, seq, None, self._rows_ahead(window, seq))
         inputs = ledger.inputs
         kept = [layer for layer, bank in self.banks.items() if bank.state_length]
         for key in dict.fromkeys([*((layer, 0) for layer in kept), *inputs.runs]):
@@ -67,7 +68,36 @@ class BankReading(PatchState):
                     raise CacheHistoryError(past, seen)
             elif key not in inputs.runs and _holds_tokens(cache):
                 raise CacheHistoryError(None, 0)
-        return begin_bank_call(self.banks, window, seq, inputs)
+        return begin_bank_call(self.banks, window, seq, inputs, self._rows_ahead(window, seq))
+
+    def _rows_ahead(self, window: Tensor, seq: int) -> dict[int, Tensor | Fetch]:
+        """Begin to fetch what offloaded banks will read; in compiled code, fetch it."""
+        first = window.shape[1] - seq
+        offloaded = {n: bank for n, bank in self.banks.items() if bank.offloaded is not None}
+        if torch.compiler.is_compiling():
+            return {
+                n: fetch_rows(
+                    window,
+                    first,
+                    self.number,
+                    n,
+                    bank.config.width,
+                    bank.rows_dtype,
+                    bank.numbers.device,
+                )
+                for n, bank in offloaded.items()
+            }
+        if not offloaded:
+            return {}
+        if torch.is_grad_enabled():
+            for bank in offloaded.values():
+                bank.require_frozen()
+        tables = {
+            n: (bank.offloaded, bank.numbers.device)
+            for n, bank in offloaded.items()
+            if bank.offloaded is not None
+        }
+        return {**self.fetcher.start(tables, window, first)}
 
     def end_banks(self, call: Call) -> None:
         """Keep what the banks were given, after a call has succeeded."""
@@ -128,11 +158,13 @@ class BankReading(PatchState):
         positions = self.layout.by_position(hidden_states, *shape)
         device = positions.device
         state = banks.state(key)
+        addresses, rows = banks.addresses.get(bank.layer), banks.rows_of(bank.layer)
         added, inputs = bank(
             positions,
-            banks.addresses[bank.layer].to(device),
+            None if addresses is None else addresses.to(device),
             None if state is None else state.to(device),
             banks.starts.to(device),
+            rows=None if rows is None else rows.to(device),
         )
         kept = banks.padding.to(device)[:, :, None, None]
         if torch.compiler.is_compiling() and self.disabled_somewhere:

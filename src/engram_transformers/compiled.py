@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from engram_transformers.active import frame_of, is_disabled
+from engram_transformers.banks.fetching import REPLAYED, fetch_now
+from engram_transformers.banks.file_errors import OffloadError
 from engram_transformers.calls import Call
 from engram_transformers.errors import ExportError, HistoryError, NotPatchedError
 from engram_transformers.recomputation import in_backward
@@ -113,6 +115,64 @@ read = torch.library.custom_op(
     **_OPTIONS,
 )
 read.register_fake(_shapes)
+
+
+def _fetch_rows(
+    window: Tensor,
+    first: int,
+    number: int,
+    layer: int,
+    width: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Fetch the rows of an offloaded bank.
+
+    Args:
+        window: (batch, earlier + seq) int64, coded ids.
+        first: Where the new ones begin.
+        number: The attachment's.
+        layer: The bank's.
+        width: Of what all heads contribute.
+        dtype: Of the rows.
+        device: Where they go.
+
+    Returns:
+        (batch, seq, width).
+    """
+    attachment = _attachments.get(number)
+    bank = None if attachment is None else attachment.banks.get(layer)
+    if bank is None or bank.offloaded is None:
+        raise NotPatchedError("The model that was compiled")
+    if torch.is_grad_enabled():
+        bank.require_frozen()
+    return fetch_now(bank.offloaded, window, first, device).to(dtype)
+
+
+def _fetched_shapes(
+    window: Tensor,
+    first: int,
+    number: int,
+    layer: int,
+    width: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    del number, layer
+    if _is_exporting():
+        raise OffloadError(REPLAYED)
+    return torch.empty(window.shape[0], window.shape[1] - first, width, dtype=dtype, device=device)
+
+
+fetch_rows = torch.library.custom_op(
+    "engram_transformers::fetch_rows",
+    _fetch_rows,
+    mutates_args=(),
+    schema="(Tensor window, SymInt first, int number, int layer, int width, ScalarType dtype,"
+    " Device device) -> Tensor",
+    **_OPTIONS,
+)
+fetch_rows.register_fake(_fetched_shapes)
 
 
 def _banks_on(number: int, like: Tensor) -> Tensor:

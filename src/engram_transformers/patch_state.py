@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engram_transformers.active import Frame
 from engram_transformers.architectures import input_embeddings_of, vocab_size_of
 from engram_transformers.banks.attached import AttachedBank
+from engram_transformers.banks.fetching import Fetcher
 from engram_transformers.compiled import number_for
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import (
@@ -58,6 +59,7 @@ class PatchState:
         disabled_somewhere: Whether `engram_disabled` holds in some thread: such a flag, too.
         prepared: Tables that were read lately, ready to be read again.
         no_rows: What a table has at a layer that is not its own.
+        fetcher: Brings the rows of offloaded banks.
         recomputation: What blocks read whose hidden states a backward pass may need again.
         ignored_on_save: What the model itself left out of its checkpoints, if it said so.
         shortcuts: Layer -> how the model is run while writing to it; see `shortcut`.
@@ -112,6 +114,7 @@ class PatchState:
         self._argument_names: dict[type, tuple[str, ...]] = {}
         self._fingerprint: tuple[object, str] | None = None
         self._bank_fingerprint: tuple[object, str | None] | None = None
+        self.fetcher = Fetcher()
         self._premixed = {torch.device("cpu"): self.hasher.premix(canonical)}
 
     def premixed(self, device: torch.device) -> Tensor:
@@ -194,8 +197,7 @@ class PatchState:
         """
         if not self.banks:
             return None
-        weights = [weight for bank in self.banks.values() for weight in bank.parameters()]
-        state = [(id(w), w.data_ptr(), w._version) for w in weights if not w.is_inference()]
+        state = self._bank_state()
         if self._bank_fingerprint is None or self._bank_fingerprint[0] != state:
             speaking = [bank for _, bank in sorted(self.banks.items()) if not bank.is_silent]
             digest = xxhash.xxh3_128()
@@ -207,6 +209,20 @@ class PatchState:
     def forget_banks(self) -> None:
         """Forget the digest of the banks' weights: there are others now."""
         self._bank_fingerprint = None
+
+    @contextmanager
+    def moving_banks(self) -> Generator[None]:
+        """Keep the digest while weights move from one place to another."""
+        known = self._bank_fingerprint
+        is_valid = known is not None and known[0] == self._bank_state()
+        yield
+        if known is not None and is_valid:
+            self._bank_fingerprint = (self._bank_state(), known[1])
+
+    def _bank_state(self) -> list[tuple[int, int, int]]:
+        """Return what changes when a weight of a bank does."""
+        weights = [w for b in self.banks.values() for found in b.weights().values() for w in found]
+        return [(id(w), w.data_ptr(), w._version) for w in weights if not w.is_inference()]
 
     def count_disabled(self, change: int) -> None:
         """Note that an `engram_disabled` block begins (1) or ends (-1)."""
@@ -236,7 +252,7 @@ class PatchState:
         """Keep the pre-mixed ids on the CPU only, and nothing that depends on object identity."""
         cpu = torch.device("cpu")
         kept = {"_premixed": {cpu: self._premixed[cpu]}, "token_rows": {}}
-        kept |= {"_fingerprint": None, "_bank_fingerprint": None}
+        kept |= {"_fingerprint": None, "_bank_fingerprint": None, "fetcher": Fetcher()}
         nowhere_active = {"open_frames": (), "shared_frames": (), "tables_open": False}
         nowhere_active |= {"disabled_somewhere": False, "_disabled_blocks": 0}
         nothing_run = {"recomputation": Recomputation()}

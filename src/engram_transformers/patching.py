@@ -20,6 +20,7 @@ from engram_transformers.attachment import ATTRIBUTE, SUBMODULE, Attachment, fin
 from engram_transformers.bank_reading import BANK
 from engram_transformers.banks.attached import make_banks
 from engram_transformers.canonical import canonical_ids, tokenizer_fingerprint
+from engram_transformers.checkpoints import keep_out_of_checkpoints, let_into_checkpoints
 from engram_transformers.config import EngramConfig
 from engram_transformers.errors import (
     AlreadyPatchedError,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-_IGNORED = "_keys_to_ignore_on_save"
 
 
 def add_engram(
@@ -163,8 +163,8 @@ def attach(model: ModelT, attachment: Attachment) -> ModelT:
     # Nothing above changes the model; nothing below fails.
     attachment.register(entry_points(model, attachment.blocks_name))
     attachment.model.__dict__[ATTRIBUTE] = attachment
-    _forget_compiled_code()
-    _keep_out_of_checkpoints(attachment)
+    forget_compiled_code()
+    keep_out_of_checkpoints(attachment)
     return model
 
 
@@ -185,14 +185,14 @@ def remove_engram(model: ModelT) -> ModelT:
         raise NotPatchedError(type(model).__name__)
     for handle in attachment.handles:
         handle.remove()
-    _let_into_checkpoints(attachment)
+    let_into_checkpoints(attachment)
     ours = {*attachment.memories.values(), *attachment.banks.values()}
     for module in list(attachment.model.modules()):
         for name in (SUBMODULE, BANK):
             if module._modules.get(name) in ours:
                 delattr(module, name)
     del attachment.model.__dict__[ATTRIBUTE]
-    _forget_compiled_code()
+    forget_compiled_code()
     return model
 
 
@@ -229,40 +229,7 @@ def _require_bare(model: nn.Module) -> None:
         raise AlreadyPatchedError(type(model).__name__, sorted(attached.memories))
 
 
-def _parameter_names(attachment: Attachment) -> set[str]:
-    """Return the state-dict keys of learned gates and banks."""
-    return {
-        f"{attachment.blocks_name}.{layer}.{submodule}.{name}"
-        for submodule, modules in ((SUBMODULE, attachment.memories), (BANK, attachment.banks))
-        for layer, module in modules.items()
-        for name in module.state_dict()
-    }
-
-
-def _keep_out_of_checkpoints(attachment: Attachment) -> None:
-    """Let `save_pretrained` of the base write a clean base checkpoint."""
-    names = _parameter_names(attachment)
-    if names:
-        base: Any = attachment.model
-        attachment.ignored_on_save = [base.__dict__[_IGNORED]] if _IGNORED in base.__dict__ else []
-        base._keys_to_ignore_on_save = set(base._keys_to_ignore_on_save or ()) | names
-
-
-def _let_into_checkpoints(attachment: Attachment) -> None:
-    """Undo `_keep_out_of_checkpoints`, and keep what others have added since."""
-    names = _parameter_names(attachment)
-    if not names:
-        return
-    base: Any = attachment.model
-    left = set(base._keys_to_ignore_on_save or ()) - names
-    del base.__dict__[_IGNORED]
-    for before in attachment.ignored_on_save:  # until transformers 5.9 the class's alone
-        base._keys_to_ignore_on_save = before
-    if left != set(base._keys_to_ignore_on_save or ()):
-        base._keys_to_ignore_on_save = left
-
-
-def _forget_compiled_code() -> None:
+def forget_compiled_code() -> None:
     """Let torch.compile compile again: it does not look whether hooks came or went."""
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()

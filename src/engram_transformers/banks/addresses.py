@@ -152,6 +152,34 @@ def bank_addresses(
         BankShapeError: If a shape does not fit.
         CanonicalIdError: If an id is not in the vocabulary.
     """
+    hashes = ngram_hashes(canonical_ids, history, bank_hash, starts=starts)
+    heads = [hashes[:, :, order, None] % primes for order, primes in enumerate(bank_hash.primes)]
+    return torch.cat(heads, dim=2)
+
+
+def ngram_hashes(
+    canonical_ids: Tensor,
+    history: Tensor | None,
+    bank_hash: BankHash,
+    *,
+    starts: Tensor | None = None,
+) -> Tensor:
+    """Hash the n-grams that end at each position: where these are equal, so are all addresses.
+
+    Args:
+        canonical_ids: As in `bank_addresses`.
+        history: As in `bank_addresses`.
+        bank_hash: As in `bank_addresses`.
+        starts: As in `bank_addresses`.
+
+    Returns:
+        (batch, seq, max_order - 1) int64, order 2 first; modulo a head's prime it is its address.
+
+    Raises:
+        BankDtypeError: If ids are not int64, or starts not bool.
+        BankShapeError: If a shape does not fit.
+        CanonicalIdError: If an id is not in the vocabulary.
+    """
     window = _window(canonical_ids, history, bank_hash, starts)
     config = bank_hash.config
     seq, reach = canonical_ids.shape[1], config.max_order - 1
@@ -160,14 +188,14 @@ def bank_addresses(
         began = last_starts(starts)  # (batch, seq)
     positions = torch.arange(seq, device=window.device)
     mix = window[:, reach:] * bank_hash.multipliers[0]  # (batch, seq)
-    heads: list[Tensor] = []
+    hashes: list[Tensor] = []
     for shift in range(1, config.max_order):
         ids = window[:, reach - shift : reach - shift + seq]  # (batch, seq)
         if began is not None:
             ids = ids.masked_fill(positions - shift < began, config.pad_id)
         mix = mix ^ ids * bank_hash.multipliers[shift]
-        heads.append(mix.unsqueeze(2) % bank_hash.primes[shift - 1])  # (batch, seq, heads)
-    return torch.cat(heads, dim=2)
+        hashes.append(mix)
+    return torch.stack(hashes, dim=2)
 
 
 def table_addresses(addresses: Tensor, bank_hash: BankHash) -> Tensor:

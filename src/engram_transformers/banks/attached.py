@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,11 +11,19 @@ from torch import Tensor, nn
 
 from engram_transformers.architectures import text_config
 from engram_transformers.banks.addresses import numbered
+from engram_transformers.banks.file_errors import OffloadError
 from engram_transformers.banks.module import BankMemory
+from engram_transformers.banks.offloaded import OffloadedTable
 from engram_transformers.banks.sizes import BankConfig
 from engram_transformers.config import EngramConfig
 from engram_transformers.fingerprint import whole_weight
 from engram_transformers.sharding import is_sharded
+
+TABLE = "table.weight"
+TRAINING = (
+    "A bank whose rows are in host memory or in files can't be trained. Bring it back first:"
+    ' offload_banks(model, to="device").'
+)
 
 _PART = 1 << 24  # numbers
 # What configurations of models with parallel residual streams call their number.
@@ -65,9 +74,55 @@ class AttachedBank(BankMemory):
         self.requires_grad_(False)
 
     @property
+    def offloaded(self) -> OffloadedTable | None:
+        """The table, if it is not where the model computes."""
+        table = self._modules.get("table")
+        return table if isinstance(table, OffloadedTable) else None
+
+    def replace_table(self, table: nn.Embedding | OffloadedTable) -> None:
+        """Read rows from somewhere else from now on."""
+        self._modules["table"] = table
+
+    @property
+    def rows_dtype(self) -> torch.dtype:
+        """What rows are when they are read."""
+        return self.table.weight.dtype if self.offloaded is None else self.offloaded.dtype
+
+    def require_frozen(self) -> None:
+        """Raise if the bank is to be trained though its table is not where the model computes.
+
+        Raises:
+            OffloadError: If it is.
+        """
+        if any(weight.requires_grad for weight in self.parameters()):
+            raise OffloadError(TRAINING)
+
+    @property
     def is_silent(self) -> bool:
         """Whether it adds exactly nothing, whatever is read."""
-        return not bool(self.table.weight.any() | self.value_projection.bias.any())
+        if self.value_projection.bias.any():
+            return False
+        if self.offloaded is None:
+            return not bool(self.table.weight.any())
+        with self.offloaded.read_in_order():
+            return not any(bool(head.any()) for head in self.offloaded.heads)
+
+    def weights(self) -> dict[str, tuple[Tensor, ...]]:
+        """Return all weights by name; one whose rows lie apart as several tensors."""
+        found: dict[str, tuple[Tensor, ...]] = {n: (w,) for n, w in self.named_parameters()}
+        if self.offloaded is not None:
+            found[TABLE] = self.offloaded.heads
+        return dict(sorted(found.items()))
+
+    def requires_grad_(self, requires_grad: bool = True) -> AttachedBank:
+        """Let the bank be trained, or not.
+
+        Raises:
+            OffloadError: If its table is not where the model computes.
+        """
+        if requires_grad and self.offloaded is not None:
+            raise OffloadError(TRAINING)
+        return super().requires_grad_(requires_grad)
 
     def update(self, digest: Any) -> None:
         """Put all that decides what it adds into a digest, rounded to bfloat16.
@@ -79,11 +134,14 @@ class AttachedBank(BankMemory):
         for name, buffer in self.bank_hash.named_buffers():
             digest.update(name.encode())
             digest.update(buffer.cpu().numpy())
-        for name, weight in self.named_parameters():
-            digest.update(name.encode())
-            for part in _parts(self, name, weight):
-                rounded = part.float().cpu().to(torch.bfloat16)
-                digest.update(rounded.view(torch.int16).numpy())
+        offloaded = self.offloaded
+        with nullcontext() if offloaded is None else offloaded.read_in_order():
+            for name, weights in self.weights().items():
+                digest.update(name.encode())
+                dtype = self.rows_dtype if name == TABLE else weights[0].dtype
+                for part in (part for w in weights for part in _parts(self, name, w)):
+                    rounded = part.to(dtype).float().cpu().to(torch.bfloat16)
+                    digest.update(rounded.view(torch.int16).numpy())
 
 
 def _parts(bank: AttachedBank, name: str, weight: Tensor) -> tuple[Tensor, ...]:

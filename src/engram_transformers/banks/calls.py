@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from engram_transformers.banks.addresses import bank_addresses
+from engram_transformers.banks.fetching import Fetch
 from engram_transformers.banks.inputs import GrownInputs, Key, RollingInputs
-from engram_transformers.banks.starts import clear_before_last_start
+from engram_transformers.banks.starts import clear_before_last_start, starts_of
 from engram_transformers.coded_ids import PADDING
 from engram_transformers.errors import CacheHistoryError
 
@@ -33,6 +34,8 @@ class BankCall:
         state_length: See `BankMemory`.
         given: (batch, seq, streams, hidden_size) of each run: the convolution's inputs in it.
         runs: Layer -> how often its block has run.
+        rows: Layer -> the rows of an offloaded bank, (batch, seq, width), or what will be them; it
+            has no addresses.
     """
 
     addresses: dict[int, Tensor]
@@ -42,6 +45,7 @@ class BankCall:
     state_length: int
     given: dict[Key, Tensor] = field(default_factory=dict)
     runs: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, Tensor | Fetch] = field(default_factory=dict)
 
     def next_run(self, layer: int) -> Key:
         """Count a run of a block."""
@@ -60,6 +64,11 @@ class BankCall:
             raise CacheHistoryError(None, 0)
         return found
 
+    def rows_of(self, layer: int) -> Tensor | None:
+        """Return what an offloaded bank reads; None if its bank has a table."""
+        found = self.rows.get(layer)
+        return found if found is None or isinstance(found, Tensor) else found.rows()
+
     def take(self, key: Key, inputs: Tensor) -> None:
         """Note what the convolution was given in a run."""
         if self.state_length:
@@ -77,8 +86,11 @@ class BankCall:
         """Return what a backward pass needs to run a block again."""
         layer = key[0]
         states = {(layer, 0): self.states[key]} if key in self.states else {}
-        addresses = {layer: self.addresses[layer]}
-        return dataclasses.replace(self, addresses=addresses, states=states, given={}, runs={})
+        parts = {
+            "addresses": {n: found for n, found in self.addresses.items() if n == layer},
+            "rows": {n: found for n, found in self.rows.items() if n == layer},
+        }
+        return dataclasses.replace(self, states=states, given={}, runs={}, **parts)
 
 
 def begin_bank_call(
@@ -86,6 +98,7 @@ def begin_bank_call(
     window: Tensor,
     seq: int,
     inputs: GrownInputs | RollingInputs | None,
+    rows: dict[int, Tensor | Fetch],
 ) -> BankCall:
     """Compute what banks need of the tokens of a call, and of those before.
 
@@ -96,16 +109,17 @@ def begin_bank_call(
         seq: How many are new.
         inputs: Those of the convolutions up to this call, as many as the cache has tokens; None at
             the beginning of a text.
+        rows: Of offloaded banks, see `BankCall`.
 
     Returns:
         A call in which no block has run.
     """
-    padding = window == PADDING
-    # A token behind padding starts a sequence, whatever its position is said to be.
-    starts = (window < PADDING) | (pad(padding[:, :-1], (1, 0)) & ~padding)
     first = window.shape[1] - seq
+    padding, starts = window == PADDING, starts_of(window)
     addresses: dict[int, Tensor] = {}
     for layer, bank in banks.items():
+        if layer in rows:
+            continue
         begin = max(first - (bank.config.max_order - 1), 0)
         device = bank.numbers.device
         ids = bank.numbers[window[:, begin:].to(device)]  # coded ids count from the end, too
@@ -119,4 +133,4 @@ def begin_bank_call(
         last = clear_before_last_start(last, before, 0)
         states[key] = pad(last, (0, 0, 0, 0, length - last.shape[1], 0))
     length = next(iter(banks.values())).state_length
-    return BankCall(addresses, starts[:, first:], padding[:, first:], states, length)
+    return BankCall(addresses, starts[:, first:], padding[:, first:], states, length, rows=rows)

@@ -29,12 +29,12 @@ def bank_card(description: BanksDescription, attachment: PatchState) -> str:
         front.append(f"base_model: {json.dumps(description.model_name)}")
     layers = config.layers if isinstance(config.layers, tuple) else ()
     rows = sum(bank.bank_hash.rows for bank in attachment.banks.values())
-    weights = sum(w.numel() for bank in attachment.banks.values() for w in bank.parameters())
+    weights = [found for bank in attachment.banks.values() for found in bank.weights().values()]
     sizes: list[str] = []
     if banks is not None:
         sizes = [
             f"| rows of all layers | {rows:,} of {banks.head_dim} numbers |",
-            f"| numbers in all | {weights:,} |",
+            f"| numbers in all | {sum(w.numel() for found in weights for w in found):,} |",
             f"| n-grams | of 2 to {banks.max_order} tokens, {banks.heads} heads each |",
         ]
     size = sum(file.size for file in description.files.values())

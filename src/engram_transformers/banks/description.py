@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from engram_transformers.banks.described import (
+    StoredFile,
+    config_of,
+    files_of,
+    typed_fields,
+    weight_map_of,
+)
 from engram_transformers.banks.file_errors import BankFileError
 from engram_transformers.banks.sizes import BankConfig
 from engram_transformers.config import EngramConfig
-from engram_transformers.errors import ConfigError, ConfigFieldError
 from engram_transformers.lora import public_name
 from engram_transformers.strict_json import parse_json, shown
 
@@ -25,10 +30,8 @@ if TYPE_CHECKING:
 CONFIG_NAME = "engram_config.json"
 KIND = "banks"
 FORMAT_VERSION = 1
-SHARD_NAME = re.compile(r"engram-[0-9a-f]{16}(-\d{5}-of-\d{5})?\.safetensors")
 
 _LARGEST_BYTES = 1 << 24
-_DIGEST = re.compile(r"[0-9a-f]{32}")
 _BANK_FIELDS = (
     "memory_size",
     "bank_order",
@@ -38,19 +41,6 @@ _BANK_FIELDS = (
     "seed",
 )
 _GATE_FIELDS = ("gate_type", "row_dim")
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One file of weights.
-
-    Attributes:
-        size: In bytes.
-        digest: xxh3, 128 bits, of all of them.
-    """
-
-    size: int
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -190,18 +180,18 @@ def read_description(folder: Path) -> BanksDescription:
             " engram-transformers",
         )
     problems: list[str] = []
-    config = _config(fields, "config", EngramConfig, problems)
+    config = config_of(fields, "config", EngramConfig, problems)
     banks = None
     if fields.get("banks") is not None:
-        banks = _config(fields, "banks", BankConfig, problems)
+        banks = config_of(fields, "banks", BankConfig, problems)
     if config is not None and (config.memory_size > 0) != (fields.get("banks") is not None):
         problems.append("describes banks though memory_size is 0, or none though it is not")
     model = fields.get("model")
-    texts = _typed(model, {"name": str, "fingerprint": str}, "model", problems)
-    sizes = _typed(model, {"hidden_size": int, "blocks": int}, "model", problems)
-    tokenizer = _typed(fields, {"tokenizer": str}, "", problems)
-    files = _files(fields.get("files"), problems)
-    weight_map = _weight_map(fields.get("weight_map"), files, problems)
+    texts = typed_fields(model, {"name": str, "fingerprint": str}, "model", problems)
+    sizes = typed_fields(model, {"hidden_size": int, "blocks": int}, "model", problems)
+    tokenizer = typed_fields(fields, {"tokenizer": str}, "", problems)
+    files = files_of(fields.get("files"), problems)
+    weight_map = weight_map_of(fields.get("weight_map"), files, problems)
     if problems or config is None:
         raise BankFileError(folder, [f"{CONFIG_NAME} {problem}" for problem in problems])
     return BanksDescription(
@@ -248,67 +238,3 @@ def read_fields(folder: Path) -> dict[str, Any]:
 
 def _problem(folder: Path, problem: str) -> BankFileError:
     return BankFileError(folder, [f"{CONFIG_NAME} {problem}"])
-
-
-def _config(fields: dict[str, Any], name: str, kind: Any, problems: list[str]) -> Any:
-    """Return a configuration, or None and what is wrong with it."""
-    given = fields.get(name)
-    if not isinstance(given, dict):
-        problems.append(f"has {name} {shown(given)}")
-        return None
-    known = {field.name for field in dataclasses.fields(kind)}
-    given = cast("dict[str, Any]", given)
-    wrong = sorted(known ^ given.keys())
-    if wrong:
-        problems.append(f"has not the fields of {kind.__name__} in {name}: {', '.join(wrong)}")
-        return None
-    try:
-        config = kind(**given)
-    except (ConfigError, ConfigFieldError, TypeError) as error:
-        problems.append(f"has a {name} that can't be: {error}")
-        return None
-    layers = config.layers
-    if layers == "auto" or any(layer < 0 for layer in layers):
-        problems.append(f"has layers in {name} that are not resolved: {shown(layers)}")
-        return None
-    return config
-
-
-def _typed(given: Any, kinds: dict[str, type], where: str, problems: list[str]) -> dict[str, Any]:
-    fields = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
-    for name, kind in kinds.items():
-        if type(fields.get(name)) is not kind:
-            inside = f" in {where}" if where else ""
-            problems.append(f"has {name} {shown(fields.get(name))}{inside}")
-    return fields
-
-
-def _files(given: Any, problems: list[str]) -> dict[str, StoredFile]:
-    found: dict[str, StoredFile] = {}
-    if not isinstance(given, dict) or not given:
-        problems.append(f"has files {shown(given)}")
-        return found
-    for name, fields in cast("dict[str, Any]", given).items():
-        if not SHARD_NAME.fullmatch(name):  # "../x", "/etc/x" and the like: never opened
-            problems.append(f"names a file {shown(name)}, as no file of banks is called")
-            continue
-        described = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
-        size, digest = described.get("bytes"), described.get("xxh3_128")
-        if type(size) is not int or size < 0 or not isinstance(digest, str):
-            problems.append(f"describes {name} as {shown(fields)}")
-        elif not _DIGEST.fullmatch(digest):
-            problems.append(f"has {shown(digest)} as the digest of {name}")
-        else:
-            found[name] = StoredFile(size, digest)
-    return found
-
-
-def _weight_map(given: Any, files: dict[str, StoredFile], problems: list[str]) -> dict[str, str]:
-    if not isinstance(given, dict):
-        problems.append(f"has weight_map {shown(given)}")
-        return {}
-    found = cast("dict[str, Any]", given)
-    for name, file in found.items():
-        if not isinstance(file, str) or file not in files:
-            problems.append(f"puts {shown(name)} into {shown(file)}, which is none of its files")
-    return found

@@ -71,6 +71,10 @@ class BankMismatchError(BankError, ValueError):
         self.differences = tuple(differences)
 
 
+class OffloadError(BankError, RuntimeError):
+    """Something can't be done with a bank whose rows are in host memory or in files."""
+
+
 class OtherCheckpointWarning(UserWarning):
     """Banks are loaded onto a model whose weights they were not trained with.
 

@@ -6,10 +6,10 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engram_transformers.attachment import Attachment, find_attachment, require_attachment
 from engram_transformers.banks.description import (
@@ -22,11 +22,13 @@ from engram_transformers.banks.file_errors import (
     BankMismatchError,
     OtherCheckpointWarning,
 )
-from engram_transformers.banks.shards import check_shards, open_shards
+from engram_transformers.banks.filling import fill_banks
+from engram_transformers.banks.offloaded import Place
+from engram_transformers.banks.offloading import require_movable
+from engram_transformers.banks.shards import check_shards
 from engram_transformers.banks.weights import Piece, pieces_of
-from engram_transformers.errors import LayerIndexError
-from engram_transformers.patching import attach, prepare
-from engram_transformers.placement import device_of
+from engram_transformers.errors import ConfigError, LayerIndexError
+from engram_transformers.patching import attach, forget_compiled_code, prepare
 from engram_transformers.sharding import is_sharded
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def load_engram(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     blocks: str | nn.ModuleList | None = None,
+    offload: Place | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> ModelT:
@@ -60,6 +63,9 @@ def load_engram(
         tokenizer: The model's, for a model without memories. None loads the one of
             `model.name_or_path`.
         blocks: As in `add_engram`, for a model without memories.
+        offload: Where the tables go: None to the devices of their blocks, `"host"` to host memory
+            (see `offload_banks`), `"disk"` nowhere: rows are read from the files when they are
+            needed. The digests of the files are then not checked, as that would read all of them.
         revision: Of a Hub repository.
         token: Of the Hub account; None uses the one that is logged in.
 
@@ -70,6 +76,8 @@ def load_engram(
         BankFileError: If files are missing, damaged or of a later format; all problems are listed.
         BankMismatchError: If the model has other memories, or is of another kind; all differences
             are listed.
+        OffloadError: If a bank that is to be offloaded is being trained or sharded.
+        ConfigError: If `offload` is something else.
         HubError: If there is no such folder, and no such repository that can be reached.
         UnsupportedModelError: If the model can't have memories.
         TokenizerMismatchError: If there is no tokenizer or it does not fit the model.
@@ -83,7 +91,9 @@ def load_engram(
         >>> def with_memories(model, tokenizer, folder):
         ...     return load_engram(model, folder, tokenizer)
     """
-    _load(model, _as_folder(source, revision, token), tokenizer, blocks)
+    if offload is not None and offload not in get_args(Place):
+        raise ConfigError("offload", offload, 'one of None, "host", "disk"')
+    _load(model, _as_folder(source, revision, token), tokenizer, blocks, offload)
     return model
 
 
@@ -105,7 +115,7 @@ def load_banks(model: nn.Module, folder: Path) -> None:
         OtherCheckpointWarning: As `load_engram`.
     """
     require_attachment(model)
-    _load(model, folder, None, None)
+    _load(model, folder, None, None, None)
 
 
 def require_fitting_banks(model: nn.Module, folder: Path) -> None:
@@ -120,7 +130,8 @@ def require_fitting_banks(model: nn.Module, folder: Path) -> None:
         BankFileError: As `load_engram`.
         BankMismatchError: As `load_engram`.
     """
-    _require_files(require_attachment(model), folder, read_description(folder))
+    attachment = require_attachment(model)
+    _require_files(attachment, folder, read_description(folder), digests=True)
 
 
 def _load(
@@ -128,6 +139,7 @@ def _load(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase | None,
     blocks: str | nn.ModuleList | None,
+    offload: Place | None,
 ) -> None:
     description = read_description(folder)
     is_model = isinstance(model, nn.Module)  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -138,10 +150,15 @@ def _load(
             attachment = prepare(model, tokenizer, description.config, blocks, with_tables=False)
         except LayerIndexError as error:
             raise BankMismatchError(folder, [str(error)]) from None
-    _require(attachment, folder, description)
-    _fill(attachment, folder, description)
+    elif offload is not None:
+        for bank in attachment.banks.values():
+            require_movable(bank)
+    dtypes = _require(attachment, folder, description, digests=offload != "disk")
+    fill_banks(attachment, folder, description, dtypes, offload)
     if is_new:
         attach(model, attachment)
+    else:
+        forget_compiled_code()
     attachment.forget_banks()
 
 
@@ -155,9 +172,15 @@ def _as_folder(source: str | Path, revision: str | None, token: str | None) -> P
     return fetch(str(source), revision, names, token=token)
 
 
-def _require(attachment: Attachment, folder: Path, description: BanksDescription) -> None:
-    """Raise unless all of the files fit the model; warn if it is another checkpoint."""
-    _require_files(attachment, folder, description)
+def _require(
+    attachment: Attachment, folder: Path, description: BanksDescription, *, digests: bool
+) -> dict[str, torch.dtype]:
+    """Raise unless all of the files fit the model; warn if it is another checkpoint.
+
+    Returns:
+        What each tensor is stored as.
+    """
+    dtypes = _require_files(attachment, folder, description, digests=digests)
     fingerprint = attachment.model_fingerprint()
     if fingerprint != description.model:
         name = getattr(attachment.model, "name_or_path", "") or type(attachment.model).__name__
@@ -165,20 +188,24 @@ def _require(attachment: Attachment, folder: Path, description: BanksDescription
             description.model_name, description.model, name, fingerprint
         )
         warnings.warn(warning, stacklevel=4)
+    return dtypes
 
 
-def _require_files(attachment: Attachment, folder: Path, description: BanksDescription) -> None:
-    """Raise unless all of the files fit the model."""
+def _require_files(
+    attachment: Attachment, folder: Path, description: BanksDescription, *, digests: bool
+) -> dict[str, torch.dtype]:
+    """Raise unless all of the files fit the model; return what each tensor is stored as."""
     differences = description.differences(attachment)
     if differences:
         raise BankMismatchError(folder, differences)
     pieces = pieces_of(attachment)
-    dtypes, problems = check_shards(folder, description, pieces)
+    dtypes, problems = check_shards(folder, description, pieces, digests=digests)
     if problems:
         raise BankFileError(folder, problems)
     differences = list(dict.fromkeys(_obstacles(attachment, pieces, dtypes)))
     if differences:
         raise BankMismatchError(folder, differences)
+    return dtypes
 
 
 def _obstacles(
@@ -199,42 +226,3 @@ def _obstacles(
 def _is_unmade(attachment: Attachment, piece: Piece) -> bool:
     """Say whether a table has no memory because it was never given any."""
     return find_attachment(attachment.model) is not attachment and piece.first is not None
-
-
-@torch.no_grad()
-def _fill(attachment: Attachment, folder: Path, description: BanksDescription) -> None:
-    """Put checked files into the weights, tensor by tensor."""
-    pieces = {piece.name: piece for piece in pieces_of(attachment)}
-    for name, numbers in open_shards(folder, description):
-        piece = pieces[name]
-        _give_memory(attachment, piece, numbers.dtype)
-        _copy(numbers, piece.source, piece.first or 0)
-
-
-def _give_memory(attachment: Attachment, piece: Piece, dtype: torch.dtype) -> None:
-    """Let a weight have memory, in the dtype that its numbers were saved in."""
-    source = piece.source
-    if source.device.type == "meta":  # a table, which has none yet
-        bank: Any = piece.module
-        device = device_of(attachment.block_list[bank.layer])
-        made = torch.empty(source.shape, dtype=dtype, device=device)
-        bank.table.weight = nn.Parameter(made, requires_grad=False)
-    elif source.dtype != dtype:
-        source.data = torch.empty_like(source, dtype=dtype)  # optimisers know the parameter
-
-
-def _copy(numbers: Tensor, target: Tensor, first: int) -> None:
-    """Put numbers into a weight, from a row on; of a sharded one into what lies in this process."""
-    if not is_sharded(target):
-        target[first : first + len(numbers)].copy_(numbers)
-        return
-    sharded: Any = target
-    local: Tensor = sharded.to_local()
-    for chunk in sharded.__create_chunk_list__():
-        begins, sizes = tuple(chunk.offsets), tuple(chunk.sizes)
-        begin = max(begins[0], first)
-        end = min(begins[0] + sizes[0], first + len(numbers))
-        if begin < end:
-            others = [slice(b, b + s) for b, s in zip(begins[1:], sizes[1:], strict=True)]
-            part = numbers[(slice(begin - first, end - first), *others)]
-            local[begin - begins[0] : end - begins[0]].copy_(part)

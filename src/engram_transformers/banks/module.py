@@ -105,9 +105,11 @@ class BankMemory(nn.Module):
     def forward(
         self,
         hidden_states: Tensor,
-        addresses: Tensor,
+        addresses: Tensor | None,
         conv_state: Tensor | None = None,
         starts: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Compute what the rows at addresses add to the hidden states.
 
@@ -115,11 +117,12 @@ class BankMemory(nn.Module):
             hidden_states: (batch, seq, streams, hidden_size), any floating dtype; with one stream
                 (batch, seq, hidden_size) as well.
             addresses: (batch, seq, (max_order - 1) · heads) int64 of `bank_addresses`, without
-                offsets.
+                offsets. None if the rows are given.
             conv_state: (batch, state_length, streams, hidden_size), what `state_after` returned
                 for the call before; None at the beginning of a text.
             starts: (batch, seq) bool, True at the first token of each sequence that begins in this
                 call; None for none but that of a call without state.
+            rows: (batch, seq, width), of all heads side by side, if they were looked up before.
 
         Returns:
             What is to be added, of the shape and dtype of `hidden_states`; and the convolution's
@@ -133,12 +136,12 @@ class BankMemory(nn.Module):
                 the state not floating.
         """
         self._require(hidden_states, addresses, conv_state, starts)
-        dtype = torch.promote_types(hidden_states.dtype, self.table.weight.dtype)
+        if rows is None:
+            rows = self._rows(addresses)
+        dtype = torch.promote_types(hidden_states.dtype, rows.dtype)
         dtype = torch.promote_types(dtype, torch.float32)
-        batch, seq = addresses.shape[:2]
+        batch, seq = rows.shape[:2]  # (batch, seq, width)
         streamed = hidden_states.reshape(batch, seq, self.config.streams, self.hidden_size)
-        rows = self.table(table_addresses(addresses, self.bank_hash))
-        rows = rows.flatten(2)  # (batch, seq, width)
         value = self.value_projection(rows).to(dtype).unsqueeze(2)  # (batch, seq, 1, hidden_size)
         gated = self._gate(streamed.to(dtype), rows) * value  # (batch, seq, streams, hidden_size)
         inputs = _normalised(gated, self.convolution_norm, _CONVOLUTION_EPSILON)
@@ -161,6 +164,12 @@ class BankMemory(nn.Module):
         """
         window = self._with_earlier(inputs, conv_state)
         return clear_before_last_start(window, starts, 0)[:, inputs.shape[1] :]
+
+    def _rows(self, addresses: Tensor | None) -> Tensor:
+        """Return (batch, seq, width) of (batch, seq, orders · heads)."""
+        if addresses is None:
+            raise BankShapeError("addresses", (), "given, as the rows are not")
+        return self.table(table_addresses(addresses, self.bank_hash)).flatten(2)
 
     def _gate(self, hidden_states: Tensor, rows: Tensor) -> Tensor:
         """Return (batch, seq, streams, 1) of (batch, seq, streams, hidden_size) and the rows."""
@@ -197,7 +206,7 @@ class BankMemory(nn.Module):
     def _require(
         self,
         hidden_states: Tensor,
-        addresses: Tensor,
+        addresses: Tensor | None,
         conv_state: Tensor | None,
         starts: Tensor | None,
     ) -> None:
@@ -213,12 +222,13 @@ class BankMemory(nn.Module):
             raise BankShapeError("hidden_states", shape, expected)
         _require_floating("hidden_states", hidden_states)
         (batch, seq), heads = shape[:2], self.config.order_count * self.config.heads
-        if addresses.shape != (batch, seq, heads):
-            expected = f"{(batch, seq, heads)}: batch, seq, orders times heads"
-            raise BankShapeError("addresses", addresses.shape, expected)
-        if addresses.dtype != torch.int64:
-            raise BankDtypeError("addresses", str(addresses.dtype), "torch.int64")
-        _require_rows(addresses, self.bank_hash)
+        if addresses is not None:
+            if addresses.shape != (batch, seq, heads):
+                expected = f"{(batch, seq, heads)}: batch, seq, orders times heads"
+                raise BankShapeError("addresses", addresses.shape, expected)
+            if addresses.dtype != torch.int64:
+                raise BankDtypeError("addresses", str(addresses.dtype), "torch.int64")
+            _require_rows(addresses, self.bank_hash)
         expected_state = (batch, self.state_length, streams, size)
         if conv_state is not None:
             if conv_state.shape != expected_state:

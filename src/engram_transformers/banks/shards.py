@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engram_transformers.banks.description import SHARD_NAME, BanksDescription, StoredFile
+from engram_transformers.banks.described import SHARD_NAME, StoredFile
+from engram_transformers.banks.description import BanksDescription
 from engram_transformers.banks.weights import Piece
 from engram_transformers.errors import ConfigError, TableFileError
 from engram_transformers.safetensors_header import read_header
@@ -54,8 +55,7 @@ def plan_shards(pieces: Sequence[Piece], max_shard_size: MaxShardSize) -> list[l
         raise wrong
     # Without numbers: the heads of one table share its memory, and would be kept together.
     shapes = {
-        piece.name: torch.empty(piece.shape, dtype=piece.source.dtype, device="meta")
-        for piece in pieces
+        piece.name: torch.empty(piece.shape, dtype=piece.dtype, device="meta") for piece in pieces
     }
     try:
         split = split_torch_state_dict_into_shards(
@@ -155,17 +155,21 @@ def check_shards(
     return {name: FLOATS.get(dtype, torch.int64) for name, dtype in found.items()}, problems
 
 
-def open_shards(folder: Path, description: BanksDescription) -> Iterator[tuple[str, Tensor]]:
+def open_shards(
+    folder: Path, description: BanksDescription, left_out: Container[str] = ()
+) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of checked files one by one, without having two in memory.
 
     Args:
         folder: Where the files are.
         description: What they hold.
+        left_out: Tensors that nobody wants.
     """
     for name in description.files:
         with safe_open(folder / name, framework="pt") as file:
             for tensor in file.keys():  # noqa: SIM118 (it is no dictionary)
-                yield tensor, file.get_tensor(tensor)
+                if tensor not in left_out:
+                    yield tensor, file.get_tensor(tensor)
 
 
 def file_digest(path: Path) -> str:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from engram_transformers.banks.errors import BankDtypeError, BankShapeError
+from engram_transformers.coded_ids import PADDING
 
 EARLIER = -(1 << 62)
 """Stands for a start in an earlier call: before every position that could be looked at."""
+
+
+def starts_of(window: Tensor) -> Tensor:
+    """Return where sequences start.
+
+    Args:
+        window: (batch, seq) int64, coded ids.
+
+    Returns:
+        (batch, seq) bool, True at the first token of each sequence.
+    """
+    padding = window == PADDING
+    # A token behind padding starts a sequence, whatever its position is said to be.
+    return (window < PADDING) | (pad(padding[:, :-1], (1, 0)) & ~padding)
 
 
 def last_starts(starts: Tensor) -> Tensor:

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
-from engram_transformers.banks.attached import AttachedBank
+from engram_transformers.banks.attached import TABLE, AttachedBank
 from engram_transformers.placement import offloaded_weight
 from engram_transformers.sharding import is_sharded
 
 if TYPE_CHECKING:
     from engram_transformers.patch_state import PatchState
-
-TABLE = "table.weight"
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Piece:
         weight: The name within it.
         shape: Of the tensor in the files.
         first: Of a head: where its rows begin in the table. None for whole weights.
+        number: Of a head: which one it is.
     """
 
     name: str
@@ -38,12 +38,31 @@ class Piece:
     weight: str
     shape: tuple[int, ...]
     first: int | None = None
+    number: int = 0
 
     @property
     def source(self) -> Tensor:
-        """The model's tensor that holds the numbers: of a head the whole table."""
+        """The model's tensor that holds the numbers: of a head the whole table, if it has one."""
+        apart = self.apart
+        if apart is not None:
+            return apart
         found: Any = functools.reduce(getattr, self.weight.split("."), self.module)
         return found
+
+    @property
+    def apart(self) -> Tensor | None:
+        """A head's own tensor, if the table is not where the model computes."""
+        if self.first is None or not isinstance(self.module, AttachedBank):
+            return None
+        offloaded = self.module.offloaded
+        return None if offloaded is None else offloaded.heads[self.number]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the numbers are when the model computes with them."""
+        if self.apart is not None and isinstance(self.module, AttachedBank):
+            return self.module.rows_dtype
+        return self.source.dtype
 
     @property
     def is_number(self) -> bool:
@@ -77,7 +96,7 @@ def _of_bank(prefix: str, bank: AttachedBank) -> Iterator[Piece]:
     for number, (first, count) in enumerate(zip(offsets, rows, strict=True)):
         order, head = divmod(number, bank.config.heads)
         name = f"{prefix}.table.order{order + 2}.head{head}"
-        yield Piece(name, bank, TABLE, (count, width), first)
+        yield Piece(name, bank, TABLE, (count, width), first, number)
     for name, weight in bank.state_dict(keep_vars=True).items():
         if name != TABLE:
             yield Piece(f"{prefix}.{name}", bank, name, tuple(weight.shape))
@@ -97,9 +116,9 @@ class WholeWeights:
     def read(self, piece: Piece) -> Tensor:
         """Return a piece's numbers in their own dtype, contiguous."""
         whole = self._whole(piece)
-        if piece.first is not None:
+        if piece.first is not None and piece.apart is None:
             whole = whole[piece.first : piece.first + piece.shape[0]]
-        return whole.cpu().contiguous()
+        return whole.to("cpu", piece.dtype).contiguous()
 
     def _whole(self, piece: Piece) -> Tensor:
         source = piece.source
