@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainingArguments
 
 import engram_transformers
-from engram_transformers import EngramTrainer, engram_disabled, remove_engram
+from engram_transformers import EngramTrainer, engram_disabled, offload_banks, remove_engram
 from engram_transformers.attachment import require_attachment
 from engram_transformers.banks.errors import BankConfigError
 from engram_transformers.banks.file_errors import NoBanksError
@@ -54,6 +54,16 @@ def test_banks_of_few_bits_are_refused(tmp_path):
     model = with_new_banks().to(torch.bfloat16)
     with pytest.raises(UntrainableBankError, match=r"of layer 1.*bfloat16, which loses small"):
         make_trainer(tmp_path, model)
+
+
+def test_offloaded_banks_are_refused_until_they_are_back(tmp_path):
+    model = offload_banks(with_new_banks())
+    with pytest.raises(UntrainableBankError, match=r"table of layer 1.*it is offloaded"):
+        make_trainer(tmp_path, model)
+    trainer = make_trainer(tmp_path, offload_banks(model, to="device"))
+    offload_banks(model)
+    with pytest.raises(UntrainableBankError, match=r"table of layer 1.*it is offloaded"):
+        trainer.train()
 
 
 def test_adapters_on_a_bank_are_refused(tmp_path):

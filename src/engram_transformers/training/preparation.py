@@ -28,7 +28,8 @@ def require_trainable_banks(model: object) -> Attachment:
 
     Raises:
         NoBanksError: If it is no model or has no banks.
-        UntrainableBankError: If a bank has fewer than 32 bits, or an adapter on its projections.
+        UntrainableBankError: If a bank is offloaded, has fewer than 32 bits, or an adapter on its
+            projections.
         UnsupportedTrainingError: If banks are switched off here.
     """
     attachment = find_attachment(model) if isinstance(model, nn.Module) else None
@@ -40,6 +41,11 @@ def require_trainable_banks(model: object) -> Attachment:
             "engram_disabled", "they would not be read. Train outside of that block."
         )
     for layer, bank in attachment.banks.items():
+        if bank.offloaded is not None:
+            raise UntrainableBankError(
+                f"table of layer {layer}",
+                'it is offloaded, so rows come as copies. Call offload_banks(model, to="device").',
+            )
         for name in ("value_projection", "key_projection"):
             if not isinstance(bank.get_submodule(name), nn.Linear):
                 raise UntrainableBankError(
