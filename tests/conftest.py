@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import hypothesis
 import pytest
 import tiny
 import torch
@@ -15,6 +16,10 @@ ON_DEMAND = ("architectures",)
 
 # Tiny tensors: several threads only wait for each other, for minutes on a busy machine.
 torch.set_num_threads(1)
+
+# No test is about time.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by `-m`

@@ -15,6 +15,7 @@ from benchmark_setting import setting_of
 from test_benchmarks import described
 
 from benchmarks import transfer
+from benchmarks.layers.stages import adapted, memories
 from benchmarks.skill import direct, families
 from benchmarks.skill.families.asking import forms
 from benchmarks.transfers import asking, chains, claims, paraphrases, scoring, unseen
@@ -391,7 +392,7 @@ def test_a_question_gets_the_answer_that_was_given_to_it(data, adapter, monkeypa
         Question("a", "Short?", "", None),
         Question("a", "In between?", "", "a"),
     ]
-    with asking.skilled(asked, adapter):
+    with adapted(asked, adapter), memories(asked):
         written = asking.write(asked, Part({"a": [("Ann is", "1")], "b": [("Bob is", "2")]}, []))
         found = asking.ask(asked, questions, written.tables, "unknown")
     assert [one.text for one in found] == ["A long question? b", "Short? None", "In between? a"]
@@ -402,7 +403,7 @@ def test_the_real_answer_takes_what_is_asked(data, adapter, monkeypatch):
     monkeypatch.setattr(asking, "answer", functools.partial(asking.answer, max_new_tokens=3))
     asked = setting(data)
     names: NamesShown
-    with asking.skilled(asked, adapter):
+    with adapted(asked, adapter), memories(asked):
         facts = {"few": [("Ann is", "1")], "many": [(f"The {n} is", "1") for n in range(41)]}
         written = asking.write(asked, Part(facts, []))
         questions = [Question("a", "Ann?", "1", name) for name in ("few", "many", None)]
