@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
+from collections import Counter
+from collections.abc import Iterable
 from string import Formatter
 
 import pytest
 
-from benchmarks.skill import wordings
-from benchmarks.skill.attributes import KINDS, Attribute, attributes, value
+from benchmarks.skill import direct, personal, wordings
+from benchmarks.skill.attributes import KINDS, Attribute, attributes, more_attributes, value
 
 # What the evaluation asks for, in the words that it or others may use.
 FORBIDDEN = (
@@ -26,6 +29,8 @@ FORBIDDEN = (
     " colour, favourite spice, spice, favorite color, favorite cuisine, favorite spice, main hobby,"
     " other hobby, primary doctor, usual coffee order, weekly activity days, work days"
 ).split(", ")
+HELD_OUT = "4d13dcd723dcecb2b76e022f56c9f0dd0112bbedb2c80989d3a4090c67dd1874"
+"""A digest of the keys that are held out, in their order: results are compared across versions."""
 FEW_VALUES = {"weekday": 7, "weekdays": 50, "year": 150, "language": 90}
 ALL_TEMPLATES = [*wordings.GENERAL, *(t for ts in wordings.BY_KIND.values() for t in ts)]
 
@@ -40,6 +45,10 @@ def words(text: str) -> set[str]:
     """Return the words of a text, without endings."""
     found = re.findall(r"[\w'-]+", text.lower())
     return {form for word in found for form in (word, word.removesuffix("'s"), word.rstrip("s"))}
+
+
+def names_of(some: Iterable[Attribute]) -> list[str]:
+    return [name.casefold() for each in some for name in (each.key, *each.aliases)]
 
 
 def without_key(attribute: Attribute) -> list[str]:
@@ -68,6 +77,44 @@ def test_an_attribute_is_well_formed(attribute):
         assert not re.search(r"[|#\t{}]|\s\s", text)
     assert all(question.endswith(("?", ".")) for question in attribute.questions)
     assert len(without_key(attribute)) * 2 >= len(attribute.questions)
+
+
+@pytest.mark.parametrize("attribute", more_attributes(), ids=lambda attribute: attribute.key)
+def test_one_more_attribute_is_well_formed(attribute):
+    assert attribute.key == attribute.key.lower()
+    assert 1 <= len(attribute.key.split()) <= 4
+    assert attribute.kind in KINDS
+    assert 3 <= len(attribute.aliases) <= 6
+    assert 5 <= len(attribute.questions) <= 6
+    for text in (attribute.key, *attribute.aliases, *attribute.questions):
+        assert text == text.strip()
+        assert not re.search(r"[|#\t{}]|\s\s", text)
+    for name in attribute.aliases:
+        # What can follow "my".
+        assert not re.search(r"[.?!]$|^(the|an?|what|where|when|who|which|how) ", name)
+        assert not re.search(r"\b(I|me|my|mine|we|our)\b", name)
+    assert len(without_key(attribute)) * 2 >= len(attribute.questions)
+
+
+def test_no_name_and_no_question_is_there_twice():
+    everything = (*attributes(), *more_attributes())
+    names = [*names_of(everything), *map(str.casefold, personal.NAMES.values())]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    questions = [question.casefold() for each in everything for question in each.questions]
+    assert [question for question, count in Counter(questions).items() if count > 1] == []
+
+
+def test_more_attributes_are_trained_and_the_held_out_ones_stay_as_they_are():
+    trained, held_out = direct.split()
+    keys = "\n".join(each.key for each in held_out)
+    assert hashlib.sha256(keys.encode()).hexdigest() == HELD_OUT
+    assert len(more_attributes()) >= 500
+    assert set(more_attributes()) <= set(trained)
+    assert {each.key for each in (*trained, *held_out)} == {
+        each.key for each in (*attributes(), *more_attributes())
+    }
+    assert not set(names_of(held_out)) & set(names_of(more_attributes()))
+    assert not {*FORBIDDEN} & set(names_of(more_attributes()))
 
 
 def test_most_questions_avoid_the_words_of_the_key():

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from benchmarks.skill.values import KINDS, value
 
-__all__ = ["KINDS", "Attribute", "attributes", "value"]
+__all__ = ["KINDS", "Attribute", "attributes", "more_attributes", "value"]
 
 _FILE = Path(__file__).with_name("attributes.tsv")
+_MORE = Path(__file__).with_name("more_attributes.tsv")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,22 @@ class Attribute:
 
 @functools.cache
 def attributes() -> tuple[Attribute, ...]:
-    """Return all attributes, in the order of the file."""
-    _, *lines = _FILE.read_text(encoding="utf-8").splitlines()
+    """Return the attributes that are split, in the order of their file."""
+    return _read(_FILE)
+
+
+@functools.cache
+def more_attributes() -> tuple[Attribute, ...]:
+    """Return attributes that are only trained on, in the order of their file.
+
+    They are apart from `attributes`, of which every so many are held out: what is added here
+    does not change which ones.
+    """
+    return _read(_MORE)
+
+
+def _read(file: Path) -> tuple[Attribute, ...]:
+    _, *lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(_parsed(line) for line in lines)
 
 
