@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 
 import pytest
 
-from engram_transformers.errors import AnswerError, EngramError, EpisodeError
+from engram_transformers.errors import AnswerError, EngramError, EpisodeError, TableSaveError
 from engram_transformers.skill.in_order import in_order
 
 
@@ -30,10 +31,16 @@ def test_the_first_error_is_raised_by_its_own_name(workers):
 
 
 @pytest.mark.parametrize(
-    "error", [EpisodeError("Who?", "it is odd."), AnswerError("Who?", "Who", 3, [None])]
+    "error",
+    [
+        EpisodeError("Who?", "it is odd."),
+        AnswerError("Who?", "Who", 3, [None]),
+        TableSaveError("ann", "folder", "the disk is full", errno.ENOSPC),
+    ],
 )
 def test_errors_can_be_pickled(error):
     again: EngramError = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+    assert getattr(again, "errno", None) == getattr(error, "errno", None)

@@ -14,7 +14,10 @@ class EngramError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are pickled as calls with their message, which is not what ours take.
-        return _restored, (type(self), self.args, self.__dict__.copy())
+        fields = self.__dict__.copy()
+        if isinstance(self, OSError):
+            fields["errno"] = self.errno  # kept outside of the dictionary
+        return _restored, (type(self), self.args, fields)
 
 
 def _restored(
@@ -22,8 +25,22 @@ def _restored(
 ) -> EngramError:
     error = kind.__new__(kind, *args)
     error.args = args
-    error.__dict__.update(fields)
+    for name, value in fields.items():
+        setattr(error, name, value)
     return error
+
+
+def listed(sentences: Sequence[str], most: int | None = None) -> str:
+    """Return sentences as a list in a message, each on a line of its own.
+
+    Args:
+        sentences: What happened or differs.
+        most: How many are shown; the rest is counted. None shows all.
+    """
+    shown = sentences[:most]
+    rest = len(sentences) - len(shown)
+    more = [f"and {rest} more"] if rest else []
+    return "".join(f"\n- {sentence}" for sentence in [*shown, *more])
 
 
 class OrderError(EngramError, ValueError):
@@ -105,7 +122,7 @@ class PretrainedModelError(EngramError, OSError):
     """
 
     def __init__(self, name: str, attempts: Sequence[str], advice: str) -> None:
-        tried = "".join(f"\n- {attempt}" for attempt in attempts)
+        tried = listed(attempts)
         super().__init__(f"Model {name!r} could not be loaded. Tried:{tried}\n{advice}")
         self.name = name
         self.attempts = tuple(attempts)
@@ -308,8 +325,8 @@ class TableMismatchError(TableError, ValueError):
     """
 
     def __init__(self, owner: str, differences: Sequence[str], advice: str) -> None:
-        listed = "".join(f"\n- {difference}" for difference in differences)
-        super().__init__(f"The table of {owner!r} does not fit this model:{listed}\n{advice}")
+        seen = listed(differences)
+        super().__init__(f"The table of {owner!r} does not fit this model:{seen}\n{advice}")
         self.owner = owner
         self.differences = tuple(differences)
 
@@ -323,9 +340,7 @@ class TableFileError(TableError, OSError):
     """
 
     def __init__(self, path: object, problems: Sequence[str]) -> None:
-        listed = "".join(f"\n- {problem}" for problem in problems[:20])
-        more = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
-        super().__init__(f"{path} is not a table that can be loaded:{listed}{more}")
+        super().__init__(f"{path} is not a table that can be loaded:{listed(problems, 20)}")
         self.path = str(path)
         self.problems = tuple(problems)
 

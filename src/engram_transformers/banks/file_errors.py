@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engram_transformers.banks.errors import BankError
+from engram_transformers.errors import listed
 
 
 class NoBanksError(BankError, ValueError):
@@ -32,9 +33,7 @@ class BankFileError(BankError, OSError):
     """
 
     def __init__(self, path: object, problems: Sequence[str]) -> None:
-        listed = "".join(f"\n- {problem}" for problem in problems[:20])
-        more = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
-        super().__init__(f"{path} holds no banks that can be loaded:{listed}{more}")
+        super().__init__(f"{path} holds no banks that can be loaded:{listed(problems, 20)}")
         self.path = str(path)
         self.problems = tuple(problems)
 
@@ -62,9 +61,8 @@ class BankMismatchError(BankError, ValueError):
     """
 
     def __init__(self, path: object, differences: Sequence[str]) -> None:
-        listed = "".join(f"\n- {difference}" for difference in differences)
         super().__init__(
-            f"The banks in {path} do not fit this model:{listed}\nTake memories with other settings"
+            f"The banks in {path} do not fit this model:{listed(differences)}\nTake memories with other settings"
             " off first (remove_engram), or use the model and the tokenizer they were trained for."
         )
         self.path = str(path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Sampler
 
@@ -182,15 +183,12 @@ class Collator:
         learned = pad_sequence([torch.tensor(example.learned) for example in examples], True)
         attention_mask = pad_sequence(list(map(torch.ones_like, ids)), True)
         texts = torch.tensor([example.is_ordinary for example in examples])
-        is_followed = torch.zeros_like(attention_mask, dtype=torch.bool)
-        is_followed[:, :-1] = attention_mask[:, 1:].bool()
-        is_learned = torch.zeros_like(is_followed)
-        is_learned[:, :-1] = learned[:, 1:]
+        is_followed = pad(attention_mask[:, 1:], (0, 1)).bool()
         return {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
-            "learned": _places(is_learned),
-            "targets": input_ids[learned & (torch.arange(learned.shape[1]) > 0)],
+            "learned": _places(pad(learned[:, 1:], (0, 1))),
+            "targets": input_ids[:, 1:][learned[:, 1:]],
             "ordinary": _places(is_followed & texts[:, None]),
             "ordinary_alone": _places(is_followed[texts]),
             "ordinary_texts": _places(texts),
