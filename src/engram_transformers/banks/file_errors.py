@@ -62,8 +62,9 @@ class BankMismatchError(BankError, ValueError):
 
     def __init__(self, path: object, differences: Sequence[str]) -> None:
         super().__init__(
-            f"The banks in {path} do not fit this model:{listed(differences)}\nTake memories with other settings"
-            " off first (remove_engram), or use the model and the tokenizer they were trained for."
+            f"The banks in {path} do not fit this model:{listed(differences)}\nTake memories with"
+            " other settings off first (remove_engram), or use the model and the tokenizer they"
+            " were trained for."
         )
         self.path = str(path)
         self.differences = tuple(differences)
