@@ -23,11 +23,18 @@ from architecture_runs import (
     traces_of,
 )
 from architecture_subject import FACT, OTHER_TEXT, PROMPTS, TEXT, Subject
+from banked import BANK, fill_banks
 from reference import added, expected_reads
 from tables import frequent_ngrams, make_table
 from torch import Tensor
 
-from engram_transformers import UserTable, remove_engram, use_tables
+from engram_transformers import (
+    UserTable,
+    add_engram,
+    engram_disabled,
+    remove_engram,
+    use_tables,
+)
 from engram_transformers.architectures import find_blocks, hidden_size_of
 from engram_transformers.attachment import require_attachment
 
@@ -207,6 +214,26 @@ def _padded_or_alone(subject: Subject, model: Any, tables: Any) -> str:
     return ""
 
 
+# Banks
+
+
+def banks_decode_as_they_recompute(subject: Subject) -> None:
+    """A new bank changes nothing; a trained one says the same with and without a cache."""
+    ids = subject.encode(PROMPTS[0])
+    base, model = subject.base, copy.deepcopy(subject.base)
+    add_engram(model, subject.tokenizer, layers=[0, -1], **BANK)
+    assert torch.equal(logits_of(model, ids), logits_of(base, ids))
+    fill_banks(model)
+    assert not torch.equal(logits_of(model, ids), logits_of(base, ids))
+    subject.same_or_noted(
+        "cached generation",
+        lambda: cached_or_not(model, None, ids),
+        lambda: cached_or_not(base, None, ids),
+    )
+    with engram_disabled(model):
+        assert torch.equal(logits_of(model, ids), logits_of(base, ids))
+
+
 # Copies, files and traces
 
 
@@ -251,6 +278,7 @@ PROMISES: Sequence[Callable[[Subject], None]] = (
     cached_generation_is_recomputation,
     beams_say_the_same_without_a_cache,
     padded_batches_say_what_each_says_alone,
+    banks_decode_as_they_recompute,
     saving_the_model_saves_the_base,
     copies_are_whole_and_their_own,
     removing_leaves_nothing_behind,  # last: it takes the memories off
