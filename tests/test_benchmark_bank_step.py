@@ -160,6 +160,14 @@ def test_conditions_see_the_same_batches_in_the_same_order(base, data, adam):
     assert seen[0][0] == pytest.approx(float(alone), abs=1e-5)
 
 
+def test_a_turn_in_autocast_leaves_nothing_behind_for_the_next(adam, data):
+    types = []
+    adam.model.lm_head.register_forward_hook(lambda module, given, out: types.append(out.dtype))
+    for precision in ("float32", "bf16 autocast", "float32"):
+        turn_of(adam, data, precision=precision)
+    assert types == [torch.float32] * 2 + [torch.bfloat16] * 2 + [torch.float32] * 2
+
+
 # What stops it
 
 

@@ -133,7 +133,7 @@ def take_turn(
     """
     is_cuda = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if is_cuda else 0
-    clock = Clock(device, warm_up)
+    clock, own = Clock(device, warm_up), set(vars(condition.model))
     with tempfile.TemporaryDirectory() as folder:
         # What an earlier trainer in this process left behind would decide the autocast.
         os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
@@ -175,7 +175,7 @@ def take_turn(
     clock.note_rows(warm_up + steps)
     turn.touched = clock.touched
     turn.state_bytes = state_bytes(inner_optimiser(trainer))
-    _leave(condition, trainer, clock)
+    _leave(condition, trainer, clock, own)
     return turn
 
 
@@ -203,12 +203,15 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield value
 
 
-def _leave(condition: Condition, trainer: Any, clock: Clock) -> None:
-    """Clear the device for the next turn."""
+def _leave(condition: Condition, trainer: Any, clock: Clock, own: set[str]) -> None:
+    """Clear the device for the next turn, and the model of what accelerate put around it."""
     clock.trainer = None
     trainer.accelerator.free_memory()
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.losses = []
+    # Else the next trainer would have this one's autocast, or take the model as prepared.
+    for name in vars(condition.model).keys() - own:
+        delattr(condition.model, name)
     condition.model.zero_grad()
     condition.model.to(torch.device("cpu"))
     gc.collect()
