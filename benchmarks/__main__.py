@@ -35,6 +35,7 @@ NAMES = (
     "storage",
     "write",
     "write_many",
+    "bank_corpus",
     "limits",
     "overhead",
     "fuzz",
