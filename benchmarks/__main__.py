@@ -36,6 +36,7 @@ NAMES = (
     "write",
     "write_many",
     "bank_corpus",
+    "bank_scratch",
     "limits",
     "overhead",
     "fuzz",

@@ -8,6 +8,7 @@ from benchmarks import markdown
 from benchmarks.common import spread
 from benchmarks.trained.kinds import KINDS
 from benchmarks.trained.losses import shown
+from benchmarks.trained.use import use_table
 
 _INTRODUCTION = (
     "The model is frozen. A LoRA on all linear layers, banks that cost as many FLOPs, both together"
@@ -22,12 +23,6 @@ _UNMEASURED = (
     " validation loss of each on objects that it was not trained on and on text of another kind,"
     " beside the untouched model's, and how the banks were used."
 )
-_USE = {
-    "rows_touched": "rows touched",
-    "reuse_rate": "reads of rows read before",
-    "ngram_repeats": "n-grams read before",
-    "collision_rate": "n-grams that found a row taken",
-}
 
 
 def section(runs: list[dict[str, Any]]) -> list[str]:
@@ -100,25 +95,13 @@ def _kinds(run: dict[str, Any]) -> list[str]:
 
 
 def _use(run: dict[str, Any]) -> list[str]:
-    rows: list[list[str]] = []
-    for name, found in _by_condition(run).items():
-        told = found[0]["telemetry"]
-        if not told:
-            continue
-        shares = [markdown.percent(told[key]) for key in _USE]
-        gates = [
-            " / ".join(f"{told[f'layer_{layer}/gate_p{p}']:.2f}" for p in (10, 50, 90))
-            for layer in run["layers"]
-        ]
-        norms = [f"{told[f'layer_{layer}/added_norm']:.3f}" for layer in run["layers"]]
-        rows.append([name, *shares, "; ".join(gates), "; ".join(norms)])
-    lines = [
+    first = {name: found[0]["telemetry"] for name, found in _by_condition(run).items()}
+    return [
         "How banks were used (first seed; gates and lengths are those of the last batch, layer by"
         " layer; in the controls, n-grams are counted by the rows that were read in their place).",
         "",
+        *use_table(first, run["layers"]),
     ]
-    header = ["trained", *_USE.values(), "gates, 10 / 50 / 90 %", "added, in hidden states"]
-    return [*lines, *markdown.table(header, rows)]
 
 
 def _by_condition(run: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
