@@ -270,3 +270,13 @@ def test_a_bank_learns_what_a_shuffled_one_can_not(banked):
     learned = token_losses(fresh, ids).mean()
     assert before - learned > 2 * max(0.0, float(before - shuffled))
     assert before - learned > 1
+
+
+def test_token_losses_are_those_of_the_model():
+    model = tiny.tiny_model("llama")
+    ids = torch.randint(5, 300, (3, 20), generator=torch.Generator().manual_seed(0))
+    losses = token_losses(model, ids)
+    assert losses.shape == (3, 19)
+    with torch.no_grad():
+        own = model(input_ids=ids[1:2], labels=ids[1:2]).loss
+    torch.testing.assert_close(losses[1].mean(), own)

@@ -27,10 +27,11 @@ def token_losses(model: Any, ids: Tensor) -> Tensor:
     for part in ids.split(max(1, _AT_ONCE // ids.shape[1])):
         part = part.to(model.device)
         logits = model(input_ids=part, use_cache=False).logits[:, :-1].float()
+        gold = part[:, 1:]
         losses = torch.nn.functional.cross_entropy(
-            logits.transpose(1, 2), part[:, 1:], reduction="none"
+            logits.flatten(0, 1), gold.flatten(), reduction="none"
         )
-        parts.append(losses)
+        parts.append(losses.view(gold.shape))
     return torch.cat(parts).cpu()
 
 
