@@ -40,6 +40,7 @@ from benchmarks.trained.conditions import (
 from benchmarks.trained.corpus_page import section
 from benchmarks.trained.kinds import by_kind, kinds, tokens
 from benchmarks.trained.losses import mean, token_losses
+from benchmarks.trained.rates import choose_rates
 from benchmarks.trained.reference_texts import CHARACTERS, PACKAGES, collect, digest, split
 from benchmarks.trained.training import Plan, train
 from engram_transformers import EngramConfig
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=int, default=16, help="of the LoRA, even")
     parser.add_argument("--rows", type=int, default=200_000, help="of each bank")
     parser.add_argument("--layers", type=int, nargs="+", help="with a bank; default: two")
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3])
+    parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3, 1e-2])
     parser.add_argument("--often", type=int, default=2, help="times that make an n-gram a seen one")
     parser.add_argument("--whole-precision", action="store_true", help="no bfloat16 in training")
 
@@ -83,7 +84,14 @@ def run(setting: Setting) -> dict[str, Any]:
     with frozen(model):
         before = weights_digest(model)
         domain = _Domain(setting, options)
-        rates, tried = _choose_rates(setting, options, layers, everything, domain)
+
+        def trial(condition: Condition, rate: float) -> float:
+            plan = _plan(options, max(1, options.steps // 4), rate, setting.seed)
+            with attached(setting, condition, layers, options.rows, setting.seed) as whole:
+                train(whole, domain.training, plan, setting.device)
+                return float(token_losses(whole, domain.choosing).double().mean())
+
+        rates, tried = choose_rates(everything, options.rates, trial)
         runs: list[dict[str, Any]] = []
         for seed in range(setting.seed, setting.seed + options.seeds):
             for condition in everything:
@@ -242,31 +250,6 @@ def promises(runs: list[dict[str, Any]], heads: int, *, check_costs: bool) -> li
 
 def _all(runs: list[dict[str, Any]], name: str) -> bool:
     return all(run[name] for run in runs)
-
-
-def _choose_rates(
-    setting: Setting,
-    options: argparse.Namespace,
-    layers: list[int],
-    everything: list[Condition],
-    domain: _Domain,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Return the best learning rate of each condition that has its own, and all that were tried."""
-    tried: list[dict[str, Any]] = []
-    best: dict[str, float] = {}
-    for condition in everything:
-        if condition.rate_of != condition.name:
-            continue
-        found: list[tuple[float, float]] = []
-        for rate in options.rates:
-            plan = _plan(options, max(1, options.steps // 4), rate, setting.seed)
-            with attached(setting, condition, layers, options.rows, setting.seed) as whole:
-                train(whole, domain.training, plan, setting.device)
-                loss = float(token_losses(whole, domain.choosing).double().mean())
-            tried.append({"condition": condition.name, "learning_rate": rate, "loss": loss})
-            found.append((loss, rate))
-        best[condition.name] = min(found)[1]
-    return best, tried
 
 
 def _plan(options: argparse.Namespace, steps: int, rate: float, seed: int) -> Plan:

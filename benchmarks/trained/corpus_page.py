@@ -33,6 +33,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
         lines += [
             *markdown.heading(run, _described(run)),
             *_losses(run),
+            *_rates(run),
             *_kinds(run),
             *_use(run),
         ]
@@ -76,6 +77,16 @@ def _losses(run: dict[str, Any]) -> list[str]:
         )
     header = ["trained", "learning rate", "FLOPs", "validation", "change"]
     return markdown.table([*header, "other text", "change", "seconds of training"], rows)
+
+
+def _rates(run: dict[str, Any]) -> list[str]:
+    """Return what the learning rates were chosen by; a best one at an edge is seen here."""
+    tried: dict[str, list[str]] = {}
+    for one in run["rates_tried"]:
+        loss = "no number" if one["loss"] is None else f"{one['loss']:.4f}"
+        tried.setdefault(one["condition"], []).append(f"{one['learning_rate']:g}: {loss}")
+    listed = "; ".join(f"{name}, {', '.join(found)}" for name, found in tried.items())
+    return [f"Learning rates tried, and the losses that chose: {listed}.", ""]
 
 
 def _kinds(run: dict[str, Any]) -> list[str]:
