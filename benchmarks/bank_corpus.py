@@ -76,7 +76,8 @@ def run(setting: Setting) -> dict[str, Any]:
     config = model.config.get_text_config()
     hidden_size, depth = config.hidden_size, config.num_hidden_layers
     layers = options.layers or [depth // 15, depth // 2]
-    heads, orders = EngramConfig().bank_heads, EngramConfig().bank_order - 1
+    asked = EngramConfig(**setting.config_fields)
+    heads, orders = asked.bank_heads, asked.bank_order - 1
     width = flops.bank_width(
         flops.of_lora(model, options.rank), hidden_size, len(layers), 2 * heads * orders
     )
@@ -136,7 +137,7 @@ class _Domain:
         held_out = blocks(validation, options.validation)
         self.validation = held_out.ids
         self.unrelated = blocks(unrelated, options.validation // 2).ids
-        order = EngramConfig().bank_order + 1
+        order = EngramConfig(**setting.config_fields).bank_order + 1
         seen = times_seen(self.training, self.validation, order)
         self._kinds = kinds(held_out.in_name, seen, options.often)
         self.base_losses = token_losses(setting.model, self.validation)

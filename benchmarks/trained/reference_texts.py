@@ -125,7 +125,7 @@ def licence(package: str) -> str:
     described = metadata.metadata(package)
     given = described.get("License-Expression") or described.get("License") or ""
     if given.strip():
-        return given.strip().splitlines()[0][:80]
+        return given.strip().splitlines()[0][:200].strip()
     classified = described.get_all("Classifier") or []
     named = [one.rsplit(" :: ", 1)[-1] for one in classified if one.startswith("License ::")]
     return ", ".join(named) or "not named"
