@@ -36,6 +36,8 @@ NAMES = (
     "write",
     "write_many",
     "bank_step",
+    "bank_corpus",
+    "bank_scratch",
     "limits",
     "overhead",
     "offload",
