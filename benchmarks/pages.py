@@ -75,9 +75,11 @@ def pages(runs: Runs, root: Path = ROOT) -> dict[Path, str]:
         "",
     ]
     for name in NAMES:
-        if not runs.get(name):
-            continue
         module: Any = importlib.import_module(f"benchmarks.{name}")
+        if not runs.get(name):
+            if getattr(module, "SHOWN_UNMEASURED", False):  # it says what would be measured
+                page += [*_trimmed(module.section([])), ""]
+            continue
         section = _trimmed(module.section(runs[name]))
         page += [*section, ""]
         promised = [line for line in promises.lines(runs[name]) if line and line not in section]

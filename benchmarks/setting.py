@@ -68,6 +68,8 @@ class Benchmark(Protocol):
 
     Attributes:
         NEEDS_MODEL: Whether it runs the model asked for; if not, its results name none.
+        SHOWN_UNMEASURED: May be left out. True: `section([])` says what would be measured, and
+            stands in docs/benchmarks.md until there are results.
     """
 
     NEEDS_MODEL: bool

@@ -1,4 +1,4 @@
-"""The scripts and the notebook in examples/ run as they stand there, in an empty folder."""
+"""The scripts and notebooks in examples/ run as they stand there, in an empty folder."""
 
 import json
 import runpy
@@ -31,6 +31,7 @@ def test_scripts_run(script, monkeypatch, tmp_path, capsys):
 
 @pytest.mark.real_model
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # one trains, on a CPU for minutes
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebooks_run(notebook, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -26,7 +27,8 @@ class BankCall:
     """One forward, as its banks see it.
 
     Attributes:
-        addresses: Layer -> (batch, seq, orders · heads) int64: which rows are read.
+        addresses: Layer -> (batch, seq, orders · heads) int64: which rows are read. Where tables
+            are trained, padding reads those of a token.
         starts: (batch, seq) bool: the first token of each sequence that begins in this call.
         padding: (batch, seq) bool: where nothing is added.
         states: (batch, state_length, streams, hidden_size) of each run that has a past: the
@@ -117,6 +119,7 @@ def begin_bank_call(
     first = window.shape[1] - seq
     padding, starts = window == PADDING, starts_of(window)
     addresses: dict[int, Tensor] = {}
+    spared: Tensor | None = None
     for layer, bank in banks.items():
         if layer in rows:
             continue
@@ -125,6 +128,9 @@ def begin_bank_call(
         ids = bank.numbers[window[:, begin:].to(device)]  # coded ids count from the end, too
         found = bank_addresses(ids, None, bank.bank_hash, starts=starts[:, begin:].to(device))
         addresses[layer] = found[:, first - begin :]
+        if seq and torch.is_grad_enabled() and bank.table.weight.requires_grad:
+            spared = _first_token(padding[:, first:]) if spared is None else spared
+            addresses[layer] = _without_padding(addresses[layer], padding[:, first:], spared)
     states: dict[Key, Tensor] = {}
     for key in () if inputs is None else inputs.runs:
         length = banks[key[0]].state_length
@@ -134,3 +140,24 @@ def begin_bank_call(
         states[key] = pad(last, (0, 0, 0, 0, length - last.shape[1], 0))
     length = next(iter(banks.values())).state_length
     return BankCall(addresses, starts[:, first:], padding[:, first:], states, length, rows=rows)
+
+
+def _first_token(padding: Tensor) -> Tensor:
+    """Return where in a (batch, seq) mask, flattened, the first token is; 0 if there is none."""
+    return (~padding).flatten().int().argmax().reshape(1)
+
+
+def _without_padding(addresses: Tensor, padding: Tensor, place: Tensor) -> Tensor:
+    """Let padding read what a token reads: what it adds is dropped, and no row of its own learns.
+
+    A row that only padding read would have gradients of zero, so an optimiser would remember it,
+    and Adam would move it on if a token had read it before.
+
+    Args:
+        addresses: (batch, seq, orders · heads) int64.
+        padding: (batch, seq) bool.
+        place: (1,) int64, the token, as `_first_token` says.
+    """
+    place, padding = place.to(addresses.device), padding.to(addresses.device)
+    shared = addresses.flatten(0, 1).index_select(0, place)  # (1, orders · heads)
+    return torch.where(padding.unsqueeze(2), shared, addresses)

@@ -190,11 +190,12 @@ class BankMemory(nn.Module):
         # Not torch's conv1d: in a pack, each tap ends at its position's own start.
         for tap in range(self.config.kernel_size - 1):
             first = tap * self.config.max_order
-            seen = window[:, first : first + seq]
+            seen = window[:, first : first + seq] * filters[tap]
             if began is not None:
                 outside = positions - (reach - first) < began  # (batch, seq)
+                # The product, not the window: a backward pass would keep a copy for each tap.
                 seen = seen.masked_fill(outside[:, :, None, None], 0)
-            convolved = convolved + seen * filters[tap]
+            convolved = convolved + seen
         return convolved
 
     def _with_earlier(self, inputs: Tensor, conv_state: Tensor | None) -> Tensor:

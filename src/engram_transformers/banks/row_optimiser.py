@@ -8,7 +8,7 @@ table is, nor on what other rows do.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -92,15 +92,15 @@ class RowOptimiser(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        pending: list[tuple[Group, Tensor, Tensor, Tensor]] = []
+        pending: list[tuple[Group, str, Tensor, Tensor, Tensor]] = []
         for group, name, table in self._tables():
             found = summed_rows(table, name)
             if found is None or not len(found[0]):
                 continue
             self._require_same_shape(name, table)
-            _require_finite(name, *found)
-            pending.append((group, table, *found))
-        for group, table, rows, gradients in pending:
+            pending.append((group, name, table, *found))
+        _require_finite([(name, rows, gradients) for _, name, _, rows, gradients in pending])
+        for group, _, table, rows, gradients in pending:
             store = self._store(group, table)
             change = self._change(group, store, store.slots(rows), gradients)
             changed = table.index_select(0, rows).to(change.dtype) - float(group["lr"]) * change
@@ -240,10 +240,15 @@ def _differences(place: int, group: Group, saved: Group) -> list[str]:
     return found
 
 
-def _require_finite(name: str, rows: Tensor, gradients: Tensor) -> None:
-    bad = rows[~gradients.isfinite().all(dim=1)]
-    if len(bad):
-        raise RowGradientError(name, bad[:_NAMED_ROWS].tolist(), len(bad))
+def _require_finite(found: Sequence[tuple[str, Tensor, Tensor]]) -> None:
+    """Refuse gradients that are not finite, after one wait for the device, not one a table."""
+    sound = [gradients.isfinite().all() for _, _, gradients in found]
+    if not sound or bool(torch.stack([one.to(sound[0].device) for one in sound]).all()):
+        return
+    for name, rows, gradients in found:
+        bad = rows[~gradients.isfinite().all(dim=1)]
+        if len(bad):
+            raise RowGradientError(name, bad[:_NAMED_ROWS].tolist(), len(bad))
 
 
 def _require_table(name: str, table: Tensor) -> None:

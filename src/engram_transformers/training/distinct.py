@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -40,14 +41,7 @@ class DistinctCounter:
             values: (...) int64.
             counted: (...) bool: which of them count.
         """
-        mixed = mix(values.flatten())
-        register = mixed & ((1 << _INDEX_BITS) - 1)
-        rest = (mixed >> _INDEX_BITS) & ((1 << _VALUE_BITS) - 1)
-        # frexp tells the length of a number in bits; float64 holds 48 of them exactly.
-        leading = _VALUE_BITS + 1 - torch.frexp(rest.double()).exponent
-        leading = torch.where(counted.flatten(), leading, 0).to(torch.int32)
-        self.registers = self.registers.to(register.device)
-        self.registers.scatter_reduce_(0, register, leading, "amax")
+        add_to_each([self], values.unsqueeze(0), counted)
 
     @classmethod
     def of(cls, registers: Tensor) -> DistinctCounter:
@@ -65,6 +59,25 @@ class DistinctCounter:
         if raw <= 2.5 * size and empty:
             return size * math.log(size / empty)
         return raw
+
+
+def add_to_each(counters: Sequence[DistinctCounter], values: Tensor, counted: Tensor) -> None:
+    """Add values of its own to each of some counters, in the kernels that one would take.
+
+    Args:
+        counters: On one device.
+        values: (counters, ...) int64.
+        counted: (...) bool: which of them count, in all counters.
+    """
+    mixed = mix(values.flatten(1))  # (counters, count)
+    register = mixed & ((1 << _INDEX_BITS) - 1)
+    rest = (mixed >> _INDEX_BITS) & ((1 << _VALUE_BITS) - 1)
+    # frexp tells the length of a number in bits; float64 holds 48 of them exactly.
+    leading = _VALUE_BITS + 1 - torch.frexp(rest.double()).exponent
+    leading = torch.where(counted.flatten(), leading, 0).to(torch.int32)
+    for counter, places, lengths in zip(counters, register, leading, strict=True):
+        counter.registers = counter.registers.to(places.device)
+        counter.registers.scatter_reduce_(0, places, lengths, "amax")
 
 
 def mix(values: Tensor) -> Tensor:

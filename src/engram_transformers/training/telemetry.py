@@ -15,7 +15,7 @@ from engram_transformers.banks.addresses import table_addresses
 from engram_transformers.banks.attached import AttachedBank
 from engram_transformers.banks.row_optimiser import RowOptimiser
 from engram_transformers.calls import current_call
-from engram_transformers.training.distinct import DistinctCounter, mix
+from engram_transformers.training.distinct import DistinctCounter, add_to_each, mix
 from engram_transformers.training.processes import is_shared, rank
 
 _QUANTILES = (0.1, 0.5, 0.9)
@@ -26,8 +26,8 @@ _MOST_GATES = 1 << 20
 class BankTelemetry:
     """Watch a model's banks while they are trained.
 
-    Each forward in training adds its n-grams to counters, a few small kernels for each bank and
-    order, without waiting for the device. All else is computed when it is asked for, on what the
+    Each forward in training adds its n-grams to counters, about 30 small kernels for each bank,
+    without waiting for the device. All else is computed when it is asked for, on what the
     banks were last given: these hidden states are kept until the next forward. Nothing is counted
     in code that torch.compile compiles.
 
@@ -45,6 +45,8 @@ class BankTelemetry:
             self._positions[layer] = torch.zeros((), dtype=torch.int64, device=device)
             for order in range(2, bank.config.max_order + 1):
                 self._counters[f"{layer}.{order}"] = DistinctCounter(device)
+        heads = max(bank.config.heads for bank in attachment.banks.values())
+        self._factors = mix(torch.arange(1, heads + 1)) | 1  # (heads,), odd
 
     @contextmanager
     def watching(self) -> Generator[None]:
@@ -72,7 +74,7 @@ class BankTelemetry:
             the share of n-grams that had been read before. `collision_rate`: about the share of the
             different n-grams that found their row, in a head, taken by another one. Estimates have
             the standard error of `DistinctCounter`, 0.008; n-grams that no head of their order
-            tells apart count as one, and rows that only padding read count as touched.
+            tells apart count as one.
         """
         banks = self._attachment.banks
         touched = sum(rows.count_touched(bank.table.weight) for bank in banks.values())
@@ -143,19 +145,12 @@ class BankTelemetry:
         kept = [part.detach() if isinstance(part, Tensor) else part for part in arguments]
         self._last[layer] = (tuple(kept), read)
         self._positions[layer] = self._positions[layer].to(read.device) + read.sum()
-        heads = bank.config.heads
-        for order in range(2, bank.config.max_order + 1):
-            first = (order - 2) * heads
-            grams = _joined_heads(addresses[..., first : first + heads])
-            self._counters[f"{layer}.{order}"].add(grams, read)
-
-
-def _joined_heads(addresses: Tensor) -> Tensor:
-    """Return one number for all heads of an order, (batch, seq) int64 of (batch, seq, heads)."""
-    joined = addresses[..., 0]
-    for head in range(1, addresses.shape[-1]):
-        joined = mix(joined) + addresses[..., head]
-    return joined
+        self._factors = self._factors.to(read.device)
+        orders, heads = bank.config.order_count, bank.config.heads
+        counters = [self._counters[f"{layer}.{order + 2}"] for order in range(orders)]
+        # One number for all heads of an order, as good as never the same for different ones.
+        grams = (addresses.unflatten(2, (orders, heads)) * self._factors).sum(3)
+        add_to_each(counters, grams.movedim(2, 0), read)
 
 
 def _activity(bank: AttachedBank, arguments: tuple[Any, ...], read: Tensor) -> Tensor:

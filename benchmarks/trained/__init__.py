@@ -1,0 +1,1 @@
+"""What benchmarks of trained memories share: texts, blocks of tokens, FLOPs, training, losses."""

@@ -1,0 +1,145 @@
+"""Train what is on a model by one plan, whatever it is: the same batches in the same order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from benchmarks.common import timed
+from engram_transformers import EngramTrainer
+from engram_transformers.attachment import find_attachment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How something is trained.
+
+    Attributes:
+        steps: Of the optimiser.
+        batch: Blocks in a step.
+        learning_rate: At its height: it rises over a twentieth of the steps, and falls as a cosine.
+        seed: Of the order of the blocks.
+        autocast: Whether a GPU computes in bfloat16.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int
+    autocast: bool = True
+
+
+def train(model: nn.Module, ids: Tensor, plan: Plan, device: torch.device) -> dict[str, Any]:
+    """Train what asks for gradients, and banks if there are any.
+
+    Args:
+        model: Whole; banks or adapters on it, or all of it, are to learn.
+        ids: (blocks, length) int64.
+        plan: How.
+        device: Where the model is.
+
+    Returns:
+        `seconds`; `loss`, the mean over all steps; `batches`, a digest of the tokens of all batches
+        in their order; `telemetry`, what `BankTelemetry` says at the end.
+    """
+    has_banks = bool((found := find_attachment(model)) and found.banks)
+    order = _order(len(ids), plan)
+    collator = _Collator()
+    on_gpu = device.type == "cuda"
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder,
+            max_steps=plan.steps,
+            per_device_train_batch_size=plan.batch,
+            learning_rate=plan.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=plan.steps // 20,
+            weight_decay=0.0,
+            logging_steps=plan.steps,
+            report_to=[],
+            save_strategy="no",
+            seed=plan.seed,
+            bf16=on_gpu and plan.autocast,
+            use_cpu=not on_gpu,
+            disable_tqdm=True,
+            dataloader_pin_memory=on_gpu,
+            remove_unused_columns=False,
+        )
+        options: dict[str, Any] = {
+            "args": arguments,
+            "train_dataset": [ids[i] for i in order],
+            "data_collator": collator,
+        }
+        if has_banks:
+            trainer: Any = _BankTrainer(model, freeze_base=_is_frozen(model), **options)
+        else:
+            trainer = _PlainTrainer(model, **options)
+        trainer.remove_callback(PrinterCallback)  # the benchmark says what is found
+        seconds, result = timed(device, trainer.train)
+    model.eval()
+    history = [log for log in trainer.state.log_history if "engram/rows_touched" in log]
+    telemetry = {
+        name.removeprefix("engram/"): value
+        for name, value in (history[-1] if history else {}).items()
+        if name.startswith("engram/")
+    }
+    return {
+        "seconds": seconds,
+        "loss": result.training_loss,
+        "batches": collator.digest.hexdigest(),
+        "telemetry": telemetry,
+    }
+
+
+class _InOrder:
+    """Of a trainer: takes blocks as they come."""
+
+    train_dataset: Any
+
+    def _get_train_sampler(self, *_: Any) -> Any:
+        return SequentialSampler(self.train_dataset)
+
+
+class _PlainTrainer(_InOrder, Trainer):
+    pass
+
+
+class _BankTrainer(_InOrder, EngramTrainer):
+    pass
+
+
+class _Collator:
+    """Stacks blocks, and notes which: what the conditions saw can be compared."""
+
+    def __init__(self) -> None:
+        self.digest = xxhash.xxh3_128()
+
+    def __call__(self, rows: Sequence[Tensor]) -> dict[str, Tensor]:
+        ids = torch.stack(list(rows))
+        self.digest.update(ids.numpy().tobytes())
+        labels = ids.clone()
+        labels[:, 0] = -100  # nothing is said before it, but transformers 5.0 counts it
+        return {"input_ids": ids, "labels": labels}
+
+
+def _order(blocks: int, plan: Plan) -> list[int]:
+    """Return which block comes when: all of them in another order in each epoch."""
+    generator = torch.Generator().manual_seed(plan.seed)
+    wanted = plan.steps * plan.batch
+    order: list[int] = []
+    while len(order) < wanted:
+        order += torch.randperm(blocks, generator=generator).tolist()
+    return order[:wanted]
+
+
+def _is_frozen(model: nn.Module) -> bool:
+    """Say whether nothing but banks asks for gradients."""
+    return not any(p.requires_grad for p in model.parameters())
