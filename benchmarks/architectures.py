@@ -71,7 +71,7 @@ def run(setting: Setting) -> dict[str, Any]:
     return {
         "all_classes": not chosen,
         "versions": versions(),
-        "promises": [(promise.__doc__ or "").strip() for promise in PROMISES],
+        "checked": [(promise.__doc__ or "").strip() for promise in PROMISES],
         "fact": list(FACT),
         "classes": found,
     }
@@ -146,7 +146,7 @@ def page(run: dict[str, Any]) -> str:
         ),
         "What is checked, of memories at the second and at the last block:",
         "",
-        *(f"- {promise}" for promise in run["promises"]),
+        *(f"- {promise}" for promise in run["checked"]),
         "",
         f"The fact is {prompt!r}: {answer!r}. A trained model of the class was not run.",
         "",

@@ -162,6 +162,7 @@ def test_the_fuzz_and_one_architecture_run():
     setting = tiny_setting("architectures", "--class", "LlamaForCausalLM")
     found = described(runner.load("architectures").run(setting))
     assert found["classes"]["LlamaForCausalLM"]["status"] == "works"
+    assert promises.broken(found) == []
     architectures = runner.load("architectures")
     assert architectures.other_pages([found]) == {}
     (page,) = architectures.other_pages([{**found, "all_classes": True}]).values()

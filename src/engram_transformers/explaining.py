@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engram_transformers.active import Frame, TablesOfSample, frame_of, use_tables
 from engram_transformers.attachment import Attachment, require_attachment
+from engram_transformers.banks.activity import BankMeasures, measuring
 from engram_transformers.coded_ids import PADDING, encode
 from engram_transformers.errors import ConfigError, TableCountError
 from engram_transformers.explain_changes import changes_at
@@ -33,9 +34,9 @@ def explain(
     """Say which rows fire in a text, whose they are, and what they change.
 
     The model reads the text twice: with the tables and without. What is reported is what its
-    memories were given and what they added in the first of these forwards. Nothing stays on the
-    model. Dropout is switched off meanwhile, and a model that `torch.compile` wraps runs as it is
-    without.
+    memories and banks were given and what they added in the first of these forwards. Nothing stays
+    on the model. Dropout is switched off meanwhile, and a model that `torch.compile` wraps runs as
+    it is without.
 
     Args:
         model: A patched model, also within a PEFT wrapper.
@@ -77,13 +78,14 @@ def explain(
     with attachment.evaluating(), torch.inference_mode():
         with use_tables(model, frozen):
             frame = frame_of(attachment)
-            with _recording(attachment, frame) as recorder:
+            with _recording(attachment, frame) as recorder, measuring(attachment) as banks:
                 after = _logits(call, arguments)
             _require_recorded(attachment, recorder)
         with use_tables(model, None):
             before = _logits(call, arguments)
         real = (encode(arguments["input_ids"], arguments) != PADDING).cpu()  # (batch, seq)
-        reader = _Reader(attachment, frame, recorder.reads, arguments["input_ids"].cpu(), top)
+        ids = arguments["input_ids"].cpu()
+        reader = _Reader(attachment, frame, recorder.reads, banks, ids, top)
         sequences = tuple(
             reader.explain(number, real[number], before[number], after[number])
             for number in range(len(real))
@@ -100,12 +102,14 @@ class _Reader:
         attachment: Attachment,
         frame: Frame | None,
         reads: Sequence[Read],
+        banks: Mapping[int, BankMeasures],
         input_ids: Tensor,
         top: int,
     ) -> None:
         self.attachment = attachment
         self.frame = frame
         self.reads = reads
+        self.banks = banks
         self.input_ids = input_ids
         self.top = top
         self.meanings = {
@@ -156,6 +160,10 @@ class _Reader:
             firings,
             changes,
             tuple(changed),
+            tuple(
+                measures.of_sequence(layer, number, places)
+                for layer, measures in sorted(self.banks.items())
+            ),
         )
 
     def _firing(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from engram_transformers.banks.activity import BankActivity
 from engram_transformers.facts import Fact, Prompt
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class SequenceExplanation:
         changes: What may come next: at every position at which a row was read and at the last one,
             where the logits are not those of the bare model, bit for bit.
         changed: All positions where they are not: rows also act on what follows.
+        banks: What the model's banks did at each token, by layer, with the tables active; empty if
+            it has none, or they are switched off.
     """
 
     token_ids: tuple[int, ...]
@@ -149,6 +152,7 @@ class SequenceExplanation:
     firings: tuple[Firing, ...]
     changes: tuple[Change, ...]
     changed: tuple[int, ...]
+    banks: tuple[BankActivity, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types; addresses are 16 hexadecimal digits."""

@@ -138,15 +138,33 @@ class BankMemory(nn.Module):
         self._require(hidden_states, addresses, conv_state, starts)
         if rows is None:
             rows = self._rows(addresses)
-        dtype = torch.promote_types(hidden_states.dtype, rows.dtype)
-        dtype = torch.promote_types(dtype, torch.float32)
-        batch, seq = rows.shape[:2]  # (batch, seq, width)
-        streamed = hidden_states.reshape(batch, seq, self.config.streams, self.hidden_size)
-        value = self.value_projection(rows).to(dtype).unsqueeze(2)  # (batch, seq, 1, hidden_size)
-        gated = self._gate(streamed.to(dtype), rows) * value  # (batch, seq, streams, hidden_size)
+        gate = self._gate(self._streamed(hidden_states, rows), rows)
+        value = self.value_projection(rows).to(gate).unsqueeze(2)  # (batch, seq, 1, hidden_size)
+        gated = gate * value  # (batch, seq, streams, hidden_size)
         inputs = _normalised(gated, self.convolution_norm, _CONVOLUTION_EPSILON)
         added = gated + silu(self._convolve(inputs, conv_state, starts))
         return added.reshape(hidden_states.shape).to(hidden_states.dtype), inputs
+
+    def gates(
+        self, hidden_states: Tensor, addresses: Tensor | None, *, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return how far the gates open.
+
+        Args:
+            hidden_states: As `forward` takes them.
+            addresses: As `forward` takes them.
+            rows: As `forward` takes them.
+
+        Returns:
+            (batch, seq, streams), 0 to 1, float32 (float64 if the module or `hidden_states` is).
+
+        Raises:
+            BankShapeError, BankAddressError, BankDtypeError: As `forward` does.
+        """
+        self._require(hidden_states, addresses, None, None)
+        if rows is None:
+            rows = self._rows(addresses)
+        return self._gate(self._streamed(hidden_states, rows), rows)[..., 0]
 
     def state_after(
         self, conv_state: Tensor | None, inputs: Tensor, starts: Tensor | None = None
@@ -170,6 +188,12 @@ class BankMemory(nn.Module):
         if addresses is None:
             raise BankShapeError("addresses", (), "given, as the rows are not")
         return self.table(table_addresses(addresses, self.bank_hash)).flatten(2)
+
+    def _streamed(self, hidden_states: Tensor, rows: Tensor) -> Tensor:
+        """Return (batch, seq, streams, hidden_size), in what the gate is computed in."""
+        dtype = torch.promote_types(hidden_states.dtype, rows.dtype)
+        shape = (*rows.shape[:2], self.config.streams, self.hidden_size)
+        return hidden_states.reshape(shape).to(torch.promote_types(dtype, torch.float32))
 
     def _gate(self, hidden_states: Tensor, rows: Tensor) -> Tensor:
         """Return (batch, seq, streams, 1) of (batch, seq, streams, hidden_size) and the rows."""

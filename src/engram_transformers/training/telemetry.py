@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, distributed
 
 from engram_transformers.attachment import Attachment
-from engram_transformers.banks.addresses import table_addresses
 from engram_transformers.banks.attached import AttachedBank
 from engram_transformers.banks.row_optimiser import RowOptimiser
 from engram_transformers.calls import current_call
@@ -157,10 +156,9 @@ def _activity(bank: AttachedBank, arguments: tuple[Any, ...], read: Tensor) -> T
     """Return quantiles of the gates and the mean share of what is added, one after another."""
     hidden_states, addresses = arguments[0], arguments[1]
     added, _ = bank.forward(*arguments)
-    rows = bank.table(table_addresses(addresses, bank.bank_hash)).flatten(2)
     streams = (*read.shape, bank.config.streams, bank.hidden_size)
     streamed = hidden_states.reshape(streams).float()  # (batch, seq, streams, hidden_size)
-    gates = bank._gate(streamed, rows)[read].flatten()
+    gates = bank.gates(hidden_states, addresses)[read].flatten()
     gates = gates[:: max(1, -(-len(gates) // _MOST_GATES))].float()
     if not len(gates):
         return torch.zeros(len(_QUANTILES) + 1, device=read.device)
