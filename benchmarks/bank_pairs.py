@@ -7,7 +7,8 @@ them learnt, all of them asked, by free greedy generation and the same judge. On
 run: the model as it came; a table, written in one call; a bank, trained with the base frozen; the
 same bank where all n-grams read one row, and where each position reads what another one should; and
 a LoRA on all linear layers. What is trained sees the same batches in the same order, for the same
-epochs, and its loss is that of the answer and its stop. Banks are as wide as the LoRA costs FLOPs.
+epochs, and its loss is that of the answer, its stop and its end. Banks are as wide as the LoRA
+costs FLOPs.
 
 Then some of the pairs are asked in prompts that nothing was trained or written with, and text that
 has nothing to do with any pair is read: how far did it move?
@@ -172,7 +173,7 @@ def _tasks(setting: Setting, options: argparse.Namespace) -> Iterator[tuple[Task
                 print("no chat template: asked as text only")
                 continue
             asked = questions(tokenizer, keys.pairs, form)
-            rows = examples(tokenizer, asked)
+            rows = examples(tokenizer, asked, form)
             size = min(batch, len(rows))
             described = {
                 "name": name,
@@ -181,7 +182,7 @@ def _tasks(setting: Setting, options: argparse.Namespace) -> Iterator[tuple[Task
                 "pairs": len(rows),
                 "keys_with_several_values": keys.with_several_values,
                 "tokens_an_epoch": sum(len(row.ids) for row in rows),
-                "answer_tokens_an_epoch": sum(row.answer for row in rows),
+                "answer_tokens_an_epoch": sum(row.answer + row.end for row in rows),
                 "other_text_from": texts_from,
                 "seeds": seeds,
                 "epochs": epochs,
@@ -231,13 +232,13 @@ def _small(options: argparse.Namespace) -> argparse.Namespace:
         "sets": options.sets[:1],
         "pairs": min(options.pairs or 6, 60),
         "seeds": [1],
-        "epochs": [4],
+        "epochs": [2],
         "batch": [3],
         "otherwise": 2,
         "texts": 2,
         "length": 32,
         "rank": 4,
         "rows": 2_000,
-        "rates": options.rates[1:3],
+        "rates": options.rates[-1:],
     }
     return argparse.Namespace(**{**vars(options), **small})

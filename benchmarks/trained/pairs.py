@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.asking import Question
-from benchmarks.chats import has_template, rendered, with_turns
+from benchmarks.chats import end_of_turn, has_template, rendered, with_turns
 from benchmarks.exact_match import Pair, as_chat
 from benchmarks.methods import KnownFact
-from benchmarks.methods.fitting import Tokens, in_tokens
+from benchmarks.methods.fitting import in_tokens
 
 _NOT_ASKED = -100
 _AT_ONCE = 128
@@ -28,6 +28,20 @@ class Keys(NamedTuple):
 
     pairs: list[Pair]
     with_several_values: int
+
+
+class Example(NamedTuple):
+    """A pair in tokens.
+
+    Attributes:
+        ids: The prompt, the answer, its stop, and its end.
+        answer: How many ids are the answer and its stop.
+        end: How many ids come behind them.
+    """
+
+    ids: list[int]
+    answer: int
+    end: int
 
 
 def one_value_each(pairs: Sequence[Pair]) -> Keys:
@@ -85,13 +99,20 @@ def asked_otherwise(tokenizer: Any, pairs: Sequence[Pair], form: str) -> dict[st
     }
 
 
-def examples(tokenizer: Any, asked: Sequence[Question]) -> list[Tokens]:
-    """Return the ids of each prompt, its answer and its stop: what is trained on."""
-    return in_tokens(tokenizer, [KnownFact(*question) for question in asked])
+def examples(tokenizer: Any, asked: Sequence[Question], form: str) -> list[Example]:
+    """Return what is trained on: each prompt, its answer, a full stop, and an end.
+
+    Behind its stop an answer may go on ("4471.50"), and then counts as another one. `write` sees to
+    that; so what is trained must be told where to end: with the line, or in a chat with the turn.
+    """
+    ends = {"text": "\n", "chat": end_of_turn(tokenizer) if form == "chat" else ""}
+    end: list[int] = tokenizer(ends[form], add_special_tokens=False)["input_ids"]
+    rows = in_tokens(tokenizer, [KnownFact(*question) for question in asked])
+    return [Example(row.ids + end, row.answer, len(end)) for row in rows]
 
 
 class Answers:
-    """Makes batches of examples, in which answers and their stops alone are to be said.
+    """Makes batches of examples, in which answers with their stops and ends alone are to be said.
 
     Args:
         pad: The id behind shorter examples, which no position sees.
@@ -100,7 +121,7 @@ class Answers:
     def __init__(self, pad: int) -> None:
         self.pad = pad
 
-    def __call__(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Example]) -> dict[str, Tensor]:
         """Return `input_ids`, `attention_mask` and `labels`, each (batch, longest) int64."""
         longest = max(len(row.ids) for row in rows)
         ids = torch.full((len(rows), longest), self.pad)
@@ -108,21 +129,25 @@ class Answers:
         labels = torch.full_like(ids, _NOT_ASKED)
         for number, row in enumerate(rows):
             length = len(row.ids)
+            start = length - row.answer - row.end
             ids[number, :length] = torch.tensor(row.ids)
             mask[number, :length] = 1
-            labels[number, length - row.answer : length] = ids[number, length - row.answer : length]
+            labels[number, start:length] = ids[number, start:length]
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
     @torch.no_grad()
-    def loss(self, model: Any, rows: Sequence[Tokens]) -> float:
+    def loss(self, model: Any, rows: Sequence[Example]) -> float:
         """Return the surprise at tokens of answers and stops, in nats per token.
+
+        What comes behind a stop is left out: a table leaves that to the model where it can.
 
         Args:
             model: In evaluation mode.
             rows: Examples.
         """
         total = torch.zeros((), dtype=torch.float64, device=model.device)
-        ordered = sorted(rows, key=lambda row: len(row.ids))
+        cut = [Example(row.ids[: len(row.ids) - row.end], row.answer, 0) for row in rows]
+        ordered = sorted(cut, key=lambda row: len(row.ids))
         for start in range(0, len(ordered), _AT_ONCE):
             batch = self(ordered[start : start + _AT_ONCE])
             gold = batch.pop("labels")[:, 1:]

@@ -14,10 +14,10 @@ from benchmarks.trained.use import use_table
 _INTRODUCTION = (
     "The pairs of engram-poc (see [exact match](#exact-match-keys-and-values)), each key once, all"
     " learnt and all asked. Banks and the LoRA are trained on the same batches in the same order,"
-    " on the answers and their stops, with the base frozen; banks are as wide as the LoRA costs"
-    " FLOPs. Before a figure is told, it is checked that the base's weights are bit for bit the"
-    " same, that what is new adds exactly nothing, and that the model without it is exactly what it"
-    " was. Figures are means over seeds (least to greatest)."
+    " on the answers, their stops and ends, with the base frozen; banks are as wide as the LoRA"
+    " costs FLOPs. Before a figure is told, it is checked that the base's weights are bit for bit"
+    " the same, that what is new adds exactly nothing, and that the model without it is exactly"
+    " what it was. Figures are means over seeds (least to greatest)."
 )
 _UNMEASURED = (
     "Not measured yet: `python -m benchmarks run bank_pairs` makes the figures. It tells how many"
@@ -73,11 +73,11 @@ def _set(one: dict[str, Any], layers: Sequence[int]) -> list[str]:
     lines = [
         f"**{one['pairs']:,} pairs as {one['form']}**: {one['epochs']:,} epochs,"
         f" {one['steps']:,} steps of {one['batch']:,} pairs, {one['tokens_an_epoch']:,} tokens in"
-        f" an epoch, {one['answer_tokens_an_epoch']:,} of them of answers and stops. Keys with"
+        f" an epoch, {one['answer_tokens_an_epoch']:,} of them of answers and ends. Keys with"
         f" several values: {several:,}; the last one counts. Nats of answers are per token, on the"
-        " trained pairs. Seconds are those of training or writing; that of tables without asking what was"
-        f" written ({_asking(found)}). What was trained is counted in float32, of a bank's rows"
-        " those that were read; of tables it is rows and addresses as they are kept.",
+        " trained pairs. Seconds are those of training or writing; that of tables without asking"
+        f" what was written ({_asking(found)}). What was trained is counted in float32, of a bank's"
+        " rows those that were read; of tables it is rows and addresses as they are kept.",
         "",
     ]
     header = ["", "learning rate", *PROTOCOLS, "nats of answers", "seconds", "bytes on disk"]
