@@ -44,7 +44,14 @@ from benchmarks.trained.conditions import (
 from benchmarks.trained.losses import token_losses
 from benchmarks.trained.other_texts import other_texts
 from benchmarks.trained.pair_memory import TABLES, Task
-from benchmarks.trained.pairs import Answers, asked_otherwise, examples, one_value_each, questions
+from benchmarks.trained.pairs import (
+    Answers,
+    asked_otherwise,
+    endings,
+    examples,
+    one_value_each,
+    questions,
+)
 from benchmarks.trained.pairs_page import section
 from benchmarks.trained.rates import choose_rates
 from benchmarks.trained.training import Plan
@@ -72,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rank", type=int, default=16, help="of the LoRA")
     parser.add_argument("--rows", type=int, default=50_000, help="of each bank")
     parser.add_argument("--layers", type=int, nargs="+", help="with a bank; default: two")
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3, 1e-2])
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2, 3e-2])
     parser.add_argument("--whole-precision", action="store_true", help="no bfloat16 in training")
 
 
@@ -161,6 +168,7 @@ def _tasks(setting: Setting, options: argparse.Namespace) -> Iterator[tuple[Task
     base = token_losses(model, ids)
     digest = weights_digest(model)
     answers = Answers(tokenizer.pad_token_id)
+    bank_order = EngramConfig(**setting.config_fields).bank_order
     for number, name in enumerate(options.sets):
         pairs, source = pairs_of(name, setting)
         keys = one_value_each(pairs[: options.pairs])
@@ -181,6 +189,7 @@ def _tasks(setting: Setting, options: argparse.Namespace) -> Iterator[tuple[Task
                 "pairs_from": source,
                 "pairs": len(rows),
                 "keys_with_several_values": keys.with_several_values,
+                "endings": endings(rows, bank_order),
                 "tokens_an_epoch": sum(len(row.ids) for row in rows),
                 "answer_tokens_an_epoch": sum(row.answer + row.end for row in rows),
                 "other_text_from": texts_from,
@@ -239,6 +248,6 @@ def _small(options: argparse.Namespace) -> argparse.Namespace:
         "length": 32,
         "rank": 4,
         "rows": 2_000,
-        "rates": options.rates[-1:],
+        "rates": [1e-2],
     }
     return argparse.Namespace(**{**vars(options), **small})

@@ -17,7 +17,14 @@ from benchmarks.exact_match import Pair
 from benchmarks.trained import pair_memory
 from benchmarks.trained.conditions import BANK, LORA, ONE_ROW, SHUFFLED, conditions, frozen
 from benchmarks.trained.pair_memory import TABLES, UNTOUCHED
-from benchmarks.trained.pairs import Answers, asked_otherwise, examples, one_value_each, questions
+from benchmarks.trained.pairs import (
+    Answers,
+    asked_otherwise,
+    endings,
+    examples,
+    one_value_each,
+    questions,
+)
 from benchmarks.trained.training import Plan
 from engram_transformers import UserTable
 from engram_transformers.report import FailedFact
@@ -207,6 +214,15 @@ def test_each_set_has_its_own_seeds_epochs_and_batch(tmp_path, monkeypatch):
     assert (small["name"], small["seeds"], small["steps"]) == ("small", 3, 18)  # 35 reads by 2
     assert (large["name"], large["seeds"], large["steps"]) == ("large", 1, 18)
     assert small["pairs"] == large["pairs"] == 5
+
+
+def test_endings_are_what_a_bank_reads_of_a_key():
+    tokenizer = tiny.tiny_tokenizer()
+    pairs = [Pair(key, "w", "k") for key in ("A:12", "B:12", "A:13")]
+    text = examples(tokenizer, questions(tokenizer, pairs, "text"), "text")
+    assert [endings(text, order) for order in (1, 3, 4)] == [2, 2, 3]
+    chat = examples(tokenizer, questions(tokenizer, pairs, "chat"), "chat")
+    assert endings(chat, 3) == 1  # the template's
 
 
 def test_the_last_value_of_a_key_counts():

@@ -111,6 +111,20 @@ def examples(tokenizer: Any, asked: Sequence[Question], form: str) -> list[Examp
     return [Example(row.ids + end, row.answer, len(end)) for row in rows]
 
 
+def endings(rows: Sequence[Example], order: int) -> int:
+    """Return how many different n-grams prompts end with.
+
+    It is all that a bank reads of a key where the answer begins; what else tells keys apart must
+    come to that place through the base.
+
+    Args:
+        rows: Examples.
+        order: Of the n-grams: a bank's longest.
+    """
+    prompts = [row.ids[: len(row.ids) - row.answer - row.end] for row in rows]
+    return len({tuple(ids[-order:]) for ids in prompts})
+
+
 class Answers:
     """Makes batches of examples, in which answers with their stops and ends alone are to be said.
 

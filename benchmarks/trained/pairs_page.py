@@ -35,7 +35,7 @@ def section(runs: list[dict[str, Any]]) -> list[str]:
         lines += markdown.heading(run, _described(run))
         lines += _rates(run)
         for one in run["sets"]:
-            lines += _set(one, run["layers"])
+            lines += _set(one, run["layers"], run["bank_order"])
     return lines
 
 
@@ -67,14 +67,16 @@ def _rates(run: dict[str, Any]) -> list[str]:
     ]
 
 
-def _set(one: dict[str, Any], layers: Sequence[int]) -> list[str]:
+def _set(one: dict[str, Any], layers: Sequence[int], order: int) -> list[str]:
     found = _by_condition(one)
     several = one["keys_with_several_values"]
     lines = [
         f"**{one['pairs']:,} pairs as {one['form']}**: {one['epochs']:,} epochs,"
         f" {one['steps']:,} steps of {one['batch']:,} pairs, {one['tokens_an_epoch']:,} tokens in"
         f" an epoch, {one['answer_tokens_an_epoch']:,} of them of answers and ends. Keys with"
-        f" several values: {several:,}; the last one counts. Nats of answers are per token, on the"
+        f" several values: {several:,}; the last one counts. Prompts end with {one['endings']:,}"
+        f" different n-grams of {order} tokens: that is what a bank reads where an answer begins."
+        " Nats of answers are per token, on the"
         " trained pairs. Seconds are those of training or writing; that of tables without asking"
         f" what was written ({_asking(found)}). What was trained is counted in float32, of a bank's"
         " rows those that were read; of tables it is rows and addresses as they are kept.",
