@@ -1,6 +1,6 @@
 """The engram-poc pairs in trained banks: beside tables, a LoRA, and banks that know no n-grams.
 
-    python -m benchmarks run bank_pairs [--sets small large] [--seeds 3 1] [--epochs 30 30]
+    python -m benchmarks run bank_pairs [--sets small large] [--seeds 3 1] [--epochs 25 30]
 
 Keys and values that hardly anything but memory can give, as in `exact_match`: each key once, all of
 them learnt, all of them asked, by free greedy generation and the same judge. On one model, in one
@@ -71,15 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=int, help="of each set, the first ones; default all")
     parser.add_argument("--conditions", nargs="+", choices=TRAINED, default=list(TRAINED))
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 1], help=each)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[30], help=each)
-    parser.add_argument("--batch", type=int, nargs="+", default=[100, 500], help=each)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[25, 30], help=each)
+    parser.add_argument("--batch", type=int, nargs="+", default=[125, 1000], help=each)
     parser.add_argument("--otherwise", type=int, default=100, help="pairs asked in other prompts")
     parser.add_argument("--texts", type=int, default=32, help="blocks of other text")
     parser.add_argument("--length", type=int, default=512, help="tokens of a block")
     parser.add_argument("--rank", type=int, default=16, help="of the LoRA")
     parser.add_argument("--rows", type=int, default=50_000, help="of each bank")
     parser.add_argument("--layers", type=int, nargs="+", help="with a bank; default: two")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2, 3e-2])
+    parser.add_argument("--rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2])
     parser.add_argument("--whole-precision", action="store_true", help="no bfloat16 in training")
 
 
