@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def train(
     order = _order(len(examples), plan)
     collator = _Noting(collate or _whole_texts)
     on_gpu = device.type == "cuda"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _as_before(model):
         arguments = TrainingArguments(
             folder,
             max_steps=plan.steps,
@@ -108,6 +109,22 @@ def train(
         "batches": collator.digest.hexdigest(),
         "telemetry": telemetry,
     }
+
+
+@contextmanager
+def _as_before(model: nn.Module) -> Generator[None]:
+    """Give a model its own forward back: accelerate leaves its autocast around it.
+
+    What is asked later would be asked in bfloat16, and no more be what it was (accelerate 1.15).
+    """
+    names = ("forward", "_original_forward")
+    before = {name: model.__dict__[name] for name in names if name in model.__dict__}
+    try:
+        yield
+    finally:
+        for name in names:
+            model.__dict__.pop(name, None)
+        model.__dict__.update(before)
 
 
 class _InOrder:
