@@ -38,6 +38,7 @@ NAMES = (
     "bank_step",
     "bank_corpus",
     "bank_scratch",
+    "bank_pairs",
     "limits",
     "overhead",
     "offload",

@@ -15,7 +15,6 @@ seed, on objects that are in neither part. Controls take the bank's.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +22,7 @@ import xxhash
 from torch import Tensor
 
 from benchmarks.promises import Promise, promise
-from benchmarks.real_text import LOCOMO, conversations
 from benchmarks.setting import Setting
-from benchmarks.skill import general
 from benchmarks.trained import flops
 from benchmarks.trained.blocks import Blocks, in_blocks, times_seen
 from benchmarks.trained.conditions import (
@@ -40,6 +37,7 @@ from benchmarks.trained.conditions import (
 from benchmarks.trained.corpus_page import section
 from benchmarks.trained.kinds import by_kind, kinds, tokens
 from benchmarks.trained.losses import mean, token_losses
+from benchmarks.trained.other_texts import other_texts
 from benchmarks.trained.rates import choose_rates
 from benchmarks.trained.reference_texts import CHARACTERS, PACKAGES, collect, digest, split
 from benchmarks.trained.training import Plan, train
@@ -126,7 +124,7 @@ class _Domain:
         # Packages mixed, so that a part of the blocks is a part of each.
         texts.sort(key=lambda text: xxhash.xxh3_64_intdigest(text.name.encode()))
         parts = split(texts)
-        unrelated, unrelated_from = _unrelated(setting.data)
+        unrelated, unrelated_from = other_texts(setting.data)
 
         def blocks(texts: list[str], most: int) -> Blocks:
             return in_blocks(setting.tokenizer, texts, options.length, most)
@@ -255,14 +253,6 @@ def _all(runs: list[dict[str, Any]], name: str) -> bool:
 
 def _plan(options: argparse.Namespace, steps: int, rate: float, seed: int) -> Plan:
     return Plan(steps, options.batch, rate, seed, not options.whole_precision)
-
-
-def _unrelated(data: Path) -> tuple[list[str], str]:
-    """Return text of another kind, and where it is from."""
-    chats = conversations(data)
-    if chats:
-        return chats, LOCOMO
-    return general.texts()[1], "Python's help topics (PSF licence); LoCoMo's chats were not there"
 
 
 def _small(options: argparse.Namespace) -> argparse.Namespace:

@@ -10,14 +10,15 @@ import pytest
 import tiny
 import torch
 from benchmark_setting import setting_of
+from transformers import TrainingArguments
 
 from benchmarks import bank_corpus, pages
-from benchmarks.trained import controls, flops
+from benchmarks.trained import controls, flops, training
 from benchmarks.trained.conditions import BANK, BOTH, HALVES, LORA, ONE_ROW, SHUFFLED, conditions
 from benchmarks.trained.losses import token_losses
 from benchmarks.trained.rates import choose_rates
 from benchmarks.trained.training import Plan, train
-from engram_transformers import add_engram
+from engram_transformers import add_engram, engram_disabled
 from engram_transformers.attachment import require_attachment
 from engram_transformers.training.errors import NonFiniteError
 
@@ -143,6 +144,21 @@ def test_the_best_rate_is_taken_and_controls_take_the_banks(found):
 def test_rates_that_never_train_are_refused():
     with pytest.raises(ValueError, match=r"No learning rate of \[1.0\] trains LoRA"):
         choose_rates(conditions(4, 64), [1.0], lambda *_: math.inf)
+
+
+def test_a_model_is_read_as_before_after_training_in_bfloat16(banked, monkeypatch):
+    def in_bfloat16(folder, **options):
+        return TrainingArguments(folder, **{**options, "bf16": True})
+
+    ids = torch.randint(5, 290, (2, 16), generator=torch.Generator().manual_seed(0))
+    with engram_disabled(banked):
+        before = token_losses(banked, ids)
+    monkeypatch.setattr(training, "TrainingArguments", in_bfloat16)
+    banked.requires_grad_(False)
+    train(banked, ids, Plan(steps=2, batch=2, learning_rate=1e-3, seed=0), torch.device("cpu"))
+    with engram_disabled(banked):
+        assert torch.equal(token_losses(banked, ids), before)
+    assert "forward" not in banked.__dict__
 
 
 # Controls

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from benchmarks.common import timed
 from engram_transformers import EngramTrainer
 from engram_transformers.attachment import find_attachment
 
+Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
+"""Makes a batch of some examples."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -24,9 +28,9 @@ class Plan:
 
     Attributes:
         steps: Of the optimiser.
-        batch: Blocks in a step.
+        batch: Examples in a step.
         learning_rate: At its height: it rises over a twentieth of the steps, and falls as a cosine.
-        seed: Of the order of the blocks.
+        seed: Of the order of the examples.
         autocast: Whether a GPU computes in bfloat16.
     """
 
@@ -37,24 +41,32 @@ class Plan:
     autocast: bool = True
 
 
-def train(model: nn.Module, ids: Tensor, plan: Plan, device: torch.device) -> dict[str, Any]:
+def train(
+    model: nn.Module,
+    examples: Sequence[Any] | Tensor,
+    plan: Plan,
+    device: torch.device,
+    collate: Collate | None = None,
+) -> dict[str, Any]:
     """Train what asks for gradients, and banks if there are any.
 
     Args:
         model: Whole; banks or adapters on it, or all of it, are to learn.
-        ids: (blocks, length) int64.
+        examples: (blocks, length) int64: texts, all of whose tokens are to be said; or whatever
+            `collate` takes.
         plan: How.
         device: Where the model is.
+        collate: Makes a batch, with `input_ids` and `labels`, of some examples.
 
     Returns:
         `seconds`; `loss`, the mean over all steps; `batches`, a digest of the tokens of all batches
         in their order; `telemetry`, what `BankTelemetry` says at the end.
     """
     has_banks = bool((found := find_attachment(model)) and found.banks)
-    order = _order(len(ids), plan)
-    collator = _Collator()
+    order = _order(len(examples), plan)
+    collator = _Noting(collate or _whole_texts)
     on_gpu = device.type == "cuda"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _as_before(model):
         arguments = TrainingArguments(
             folder,
             max_steps=plan.steps,
@@ -75,7 +87,7 @@ def train(model: nn.Module, ids: Tensor, plan: Plan, device: torch.device) -> di
         )
         options: dict[str, Any] = {
             "args": arguments,
-            "train_dataset": [ids[i] for i in order],
+            "train_dataset": [examples[i] for i in order],
             "data_collator": collator,
         }
         if has_banks:
@@ -99,8 +111,24 @@ def train(model: nn.Module, ids: Tensor, plan: Plan, device: torch.device) -> di
     }
 
 
+@contextmanager
+def _as_before(model: nn.Module) -> Generator[None]:
+    """Give a model its own forward back: accelerate leaves its autocast around it.
+
+    What is asked later would be asked in bfloat16, and no more be what it was (accelerate 1.15).
+    """
+    names = ("forward", "_original_forward")
+    before = {name: model.__dict__[name] for name in names if name in model.__dict__}
+    try:
+        yield
+    finally:
+        for name in names:
+            model.__dict__.pop(name, None)
+        model.__dict__.update(before)
+
+
 class _InOrder:
-    """Of a trainer: takes blocks as they come."""
+    """Of a trainer: takes examples as they come."""
 
     train_dataset: Any
 
@@ -116,27 +144,33 @@ class _BankTrainer(_InOrder, EngramTrainer):
     pass
 
 
-class _Collator:
-    """Stacks blocks, and notes which: what the conditions saw can be compared."""
+class _Noting:
+    """Makes batches, and notes which: what the conditions saw can be compared."""
 
-    def __init__(self) -> None:
+    def __init__(self, collate: Collate) -> None:
+        self.collate = collate
         self.digest = xxhash.xxh3_128()
 
-    def __call__(self, rows: Sequence[Tensor]) -> dict[str, Tensor]:
-        ids = torch.stack(list(rows))
-        self.digest.update(ids.numpy().tobytes())
-        labels = ids.clone()
-        labels[:, 0] = -100  # nothing is said before it, but transformers 5.0 counts it
-        return {"input_ids": ids, "labels": labels}
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Tensor]:
+        batch = self.collate(rows)
+        self.digest.update(batch["input_ids"].numpy().tobytes())
+        return batch
 
 
-def _order(blocks: int, plan: Plan) -> list[int]:
-    """Return which block comes when: all of them in another order in each epoch."""
+def _whole_texts(rows: Sequence[Tensor]) -> dict[str, Tensor]:
+    ids = torch.stack(list(rows))
+    labels = ids.clone()
+    labels[:, 0] = -100  # nothing is said before it, but transformers 5.0 counts it
+    return {"input_ids": ids, "labels": labels}
+
+
+def _order(examples: int, plan: Plan) -> list[int]:
+    """Return which example comes when: all of them in another order in each epoch."""
     generator = torch.Generator().manual_seed(plan.seed)
     wanted = plan.steps * plan.batch
     order: list[int] = []
     while len(order) < wanted:
-        order += torch.randperm(blocks, generator=generator).tolist()
+        order += torch.randperm(examples, generator=generator).tolist()
     return order[:wanted]
 
 
