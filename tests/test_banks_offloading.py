@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import versions
 from banked import BANK, fill_banks, with_banks
-from decoding import CACHES, KINDS, PROMPTS, generate, padded, positions_of
+from decoding import CACHES, KINDS, NOTHING_SAID, PROMPTS, generate, padded, positions_of
 from patched import at_trigger
 from saved_banks import content, flip_last, same_weights, shards_of, weights_of
 from tables import LAYERS, ROW_DIM
@@ -113,7 +114,13 @@ def test_padded_batches_read_the_same(tokenizer, family, side, place, tmp_path):
     )
 
 
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize(
+    "cache",
+    [
+        pytest.param(name, marks=versions.FP8_CACHE if name == "quantized" else ())
+        for name in CACHES
+    ],
+)
 def test_cached_decoding_says_the_same(pair, tokenizer, cache):
     batch = padded(tokenizer, "left")
     if cache == "quantized":
@@ -137,7 +144,7 @@ def test_cached_decoding_says_the_same(pair, tokenizer, cache):
         {"num_beams": 3},
         {"do_sample": True, "num_return_sequences": 3},
         {"use_cache": False},
-        {"prompt_lookup_num_tokens": 3},
+        {"prompt_lookup_num_tokens": 3, "eos_token_id": NOTHING_SAID},
         {"cache_implementation": "static"},
     ],
     ids=str,

@@ -157,7 +157,9 @@ def test_learned_gates_are_saved_with_or_without_banks(tokenizer, tmp_path, fiel
 def test_banks_on_parallel_residual_streams(tokenizer, ids, tmp_path):
     from zoo import species
 
-    made = species()["DeepseekV4ForCausalLM"]
+    made = species().get("DeepseekV4ForCausalLM")
+    if made is None:
+        pytest.skip("this release of transformers has no such model")
     model = made.build()
     with_banks(model, tokenizer, layers=[0, 1])
     save_engram(model, tmp_path)
