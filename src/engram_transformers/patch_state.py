@@ -33,7 +33,7 @@ from engram_transformers.recomputation import Recomputation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from engram_transformers.buckets.hashed_rows import HashedRows
+    from engram_transformers.buckets.native_rows import NativeRows
     from engram_transformers.lora import SharedLora
     from engram_transformers.token_rows import TokenRows
 
@@ -97,7 +97,7 @@ class PatchState:
         self.tokenizer_fingerprint = tokenizer_fingerprint
         self.memories = memories
         self.banks = banks
-        self.native: dict[int, HashedRows] = {}
+        self.native: dict[int, NativeRows] = {}
         backwards = [max(b.config.max_order - 1, b.state_length) for b in banks.values()]
         self.reach = max([config.max_order - 1, *backwards])
         self.canonical = canonical

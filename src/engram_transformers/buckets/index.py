@@ -58,6 +58,7 @@ class BucketIndex:
             return self.values.new_zeros(*numbers.shape, self.values.shape[1]), found
         owners = owners[:, None, None, :]  # (batch, 1, 1, depth)
         wanted = owners * self.rows + numbers.unsqueeze(-1)  # (batch, seq, heads, depth)
+        wanted = wanted.contiguous()  # searchsorted would, and warn
         places = torch.searchsorted(self.keys, wanted).clamp_max(self.keys.numel() - 1)
         hit = (self.keys[places] == wanted) & (owners >= 0)
         # argmax does not promise the first of equals on every device, so rank them.

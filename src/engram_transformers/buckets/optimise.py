@@ -138,7 +138,7 @@ class BucketOptimiser:
         return override
 
     def _find(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        numbers = numbers.to(self.device)
+        numbers = numbers.to(self.device).contiguous()
         places = torch.searchsorted(self._keys, numbers).clamp_max(len(self._keys) - 1)
         return places, self._keys[places] == numbers
 
