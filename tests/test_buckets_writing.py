@@ -20,15 +20,18 @@ from engram_transformers import (
     write_many,
 )
 from engram_transformers.attachment import require_attachment
+from engram_transformers.buckets import writing
 from engram_transformers.buckets.bank_rows import BankRows
 from engram_transformers.buckets.errors import BucketReadError
 from engram_transformers.buckets.layout import Bucket
+from engram_transformers.buckets.optimise import BucketOptimiser
 from engram_transformers.errors import (
     ConfigError,
     LedgerMissingError,
     TableFileError,
     TableMismatchError,
 )
+from engram_transformers.evaluation import ask
 from engram_transformers.files import read_table
 
 FACTS = [
@@ -111,7 +114,8 @@ def test_owners_do_not_meet(llama, tokenizer):
 
 def test_erasing_leaves_the_others_and_at_last_the_bank(llama, tokenizer):
     ids = torch.tensor([tokenizer(PROMPTS[1])["input_ids"]])
-    base = logits_of(llama, ids)
+    texts = torch.tensor([tokenizer(FACTS[0][0])["input_ids"]])
+    base, plain = logits_of(llama, ids), logits_of(llama, texts)
     table = table_of(llama)
     table.write(FACTS, **QUICK)
     alone = table_of(llama)
@@ -124,7 +128,10 @@ def test_erasing_leaves_the_others_and_at_last_the_bank(llama, tokenizer):
     assert left.keys() == set(alone.rows.addresses.tolist())
     for prompt, answer in (FACTS[0], FACTS[2]):
         assert said(llama, tokenizer, prompt, answer, table) == answer
-    table.erase(all=True)
+    with use_tables(llama, table), torch.no_grad():
+        assert not torch.equal(llama(texts).logits, plain)
+        table.erase(all=True)
+        assert torch.equal(llama(texts).logits, plain)
     assert not table.has_rows
     assert torch.equal(logits_of(llama, ids, table), base)
     table.write(FACTS[:1], **QUICK)
@@ -159,6 +166,68 @@ def test_facts_that_end_alike_share_rows_and_the_second_is_left_out(llama, token
     exact = UserTable(llama, "ann")
     spices = [("Ann's sister's spice is", "cumin"), ("Mira's brother's spice is", "Rex")]
     assert len(exact.write(spices, **QUICK).written) == 2
+
+
+def test_a_later_fact_that_would_change_an_earlier_answer_is_left_out(
+    llama, tokenizer, monkeypatch
+):
+    """The earlier one's prompt reads a row that the later one replaces."""
+    table = table_of(llama, layer=1)
+    old = ("My dog is at the", "cumin")
+    assert table.write([old], **QUICK).written
+    length = len(tokenizer(old[0])["input_ids"])
+
+    def harmed(model: Any, tables: Any, lines: Any) -> Any:
+        answers = ask(model, tables, lines)
+        is_old = [len(line.prompt_ids) >= length for line in lines]
+        return [
+            answer._replace(tokens=()) if hurt else answer
+            for answer, hurt in zip(answers, is_old, strict=True)
+        ]
+
+    monkeypatch.setattr(writing, "ask", harmed)
+    report = table.write([("My dog", "the"), ("Where do I", "the")], **QUICK)
+    assert [fact.prompt for fact in report.written] == ["Where do I"]
+    assert report.failed[0].reason == "it would change the answer to 'My dog is at the'."
+    assert said(llama, tokenizer, *old, table) == "cumin"
+
+
+def test_what_is_written_while_a_table_is_active_is_read(llama, tokenizer):
+    table = table_of(llama)
+    table.write(FACTS[:1], **QUICK)
+    ids = torch.tensor([tokenizer(FACTS[1][0])["input_ids"]])
+    base = logits_of(llama, ids)
+    with use_tables(llama, table), torch.no_grad():
+        assert torch.equal(llama(ids).logits, base)
+        table.write(FACTS[1:2], **QUICK)
+        found = llama(ids).logits
+    assert torch.equal(found, logits_of(edited(llama, table), ids))
+    assert not torch.equal(found, base)
+
+
+def test_a_later_fact_is_written_around_rows_that_an_earlier_one_has(llama, tokenizer, monkeypatch):
+    table = table_of(llama)
+    table.write([("My dog is", "Rex")], **QUICK)
+    before = dict(zip(table.rows.addresses.tolist(), table.rows.values, strict=True))
+    texts = [tokenizer(text)["input_ids"][-3:] for text in ("My dog is", "My bag is")]
+    dog, bag = BankRows(require_attachment(llama), 3).rows_read(torch.tensor(texts))[:, -1].tolist()
+    assert dog[:2] == bag[:2]  # both heads of order 2
+    assert set(dog[2:]).isdisjoint(bag[2:])
+    moved: list[int] = []
+
+    class Watched(BucketOptimiser):
+        def __init__(self, *args: Any) -> None:
+            moved.extend(args[5].tolist())
+            super().__init__(*args)
+
+    monkeypatch.setattr(writing, "BucketOptimiser", Watched)
+    report = table.write([("My bag is", "the")], **QUICK)  # one token: " Rex" begins with a space
+    assert report.written, str(report)
+    assert moved == sorted(bag[2:])
+    after = dict(zip(table.rows.addresses.tolist(), table.rows.values, strict=True))
+    assert all(torch.equal(after[row], value) for row, value in before.items())
+    assert said(llama, tokenizer, "My dog is", "Rex", table) == "Rex"
+    assert said(llama, tokenizer, "My bag is", "the", table) == "the"
 
 
 def test_what_ends_alike_fires_in_texts_that_were_not_written(llama, tokenizer):

@@ -60,7 +60,7 @@ class BucketIndex:
         wanted = owners * self.rows + numbers.unsqueeze(-1)  # (batch, seq, heads, depth)
         wanted = wanted.contiguous()  # searchsorted would, and warn
         places = torch.searchsorted(self.keys, wanted).clamp_max(self.keys.numel() - 1)
-        hit = (self.keys[places] == wanted) & (owners >= 0)
+        hit = self.keys[places] == wanted  # nobody's keys, of owner -1, are negative: not there
         # argmax does not promise the first of equals on every device, so rank them.
         depth = hit.shape[-1]
         rank = torch.arange(depth, 0, -1, device=hit.device)
