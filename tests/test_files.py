@@ -186,6 +186,11 @@ def test_the_config_file_holds_fields_of_the_configuration(table, model, tmp_pat
             "fcf66255708765951a8fb1344a0f3f8e93bbe84875662a1e0572d2f9d2db5653",
             functools.partial(make_golden.with_ledger, "int4"),
         ),
+        (
+            "format_3_buckets.safetensors",
+            "aeb82a3ff53fa35be8f43933fdf8621e42ecd1d3500f4afe21ff8fc576b43cdd",
+            make_golden.of_buckets,
+        ),
     ],
 )
 def test_tables_of_every_format_version_are_read_for_ever(name, digest, made):

@@ -150,7 +150,8 @@ def without_rows(fields, tensors):
 
 NAN, INF = float("nan"), float("inf")
 EDITS = [
-    (set_field("format_version", 3), "has format version 3; this release knows 1, 2: upgrade"),
+    (set_field("format_version", 4), "has format version 4; this release knows 1, 2, 3: upgrade"),
+    (set_field("format_version", 3), "has format version 3, but its binding is not of that"),
     (set_field("format_version", True), "has format version True"),
     (drop_field("format_version"), "has format version None"),
     (set_field("surprise", 1), "has a field 'surprise'"),

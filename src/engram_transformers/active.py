@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor, nn
 
+from engram_transformers.buckets.index import BucketIndex
 from engram_transformers.calls import Call
 from engram_transformers.errors import TableCountError
 from engram_transformers.history import ledger_of
@@ -42,10 +43,17 @@ class Frame:
         default_factory=dict
     )
     _owners: dict[torch.device, Tensor] = field(default_factory=dict)
+    _buckets: dict[tuple[int, torch.device], tuple[tuple[int, ...], BucketIndex]] = field(
+        default_factory=dict
+    )
 
     def has_rows(self, layer: int) -> bool:
-        """Say whether any active table has a row at a layer."""
-        return any(table.layer == layer and table.has_rows for table in self.tables)
+        """Say whether any active table has a row at the memory of a layer."""
+        return any(t.layer == layer and t.has_rows and t.buckets is None for t in self.tables)
+
+    def has_buckets(self, layer: int) -> bool:
+        """Say whether any active table replaces a row of the bank, or so, of a layer."""
+        return any(t.layer == layer and t.has_rows and t.buckets is not None for t in self.tables)
 
     @property
     def has_any_rows(self) -> bool:
@@ -95,6 +103,39 @@ class Frame:
             rows, found = rows.transpose(0, 1), found.transpose(0, 1)
         return rows.to(device), found.to(device)
 
+    def read_buckets(self, call: Call, layer: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the rows that tables have in place of a memory's own.
+
+        Args:
+            call: The running forward.
+            layer: The memory that reads.
+            numbers: (batch, seq, heads) int64, the rows that it is about to read.
+
+        Returns:
+            (batch, seq, heads, width) float32, and (batch, seq, heads) bool: where there is one.
+
+        Raises:
+            TableCountError: If the batch is not one the tables were given for.
+        """
+        window = call.window
+        if window is None:
+            raise RuntimeError("A call without ids was not refused.")
+        owners = self._owners_of_batch(call, window).to(numbers.device)
+        versions = tuple(table.version for table in self.tables)
+        known = self._buckets.get((layer, numbers.device))
+        if known is None or known[0] != versions:
+            index = self._bucket_index(layer, numbers.device)
+            known = self._buckets[layer, numbers.device] = (versions, index)
+        return known[1].find(numbers, owners)
+
+    def _bucket_index(self, layer: int, device: torch.device) -> BucketIndex:
+        here = [t if t.buckets is not None and t.layer == layer else None for t in self.tables]
+        layout = next(t.buckets for t in here if t is not None)
+        if layout is None:
+            raise RuntimeError("A table of buckets has no layout.")
+        rows = [None if table is None else table.rows for table in here]
+        return BucketIndex.build(rows, layout.rows, device)
+
     def state(self) -> tuple[object, ...]:
         """Return what tells two states of the active tables apart.
 
@@ -111,7 +152,10 @@ class Frame:
             return known[1]
         attachment = self.attachment
         nothing = attachment.no_rows
-        rows = [table.rows if table.layer == layer else nothing for table in self.tables]
+        rows = [
+            table.rows if table.layer == layer and table.buckets is None else nothing
+            for table in self.tables
+        ]
         prepared = attachment.prepared.of(
             rows, device, attachment.hasher, attachment.premixed(device)
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from engram_transformers.active import frame_of, is_disabled
 from engram_transformers.bank_reading import BANK, BankReading
+from engram_transformers.buckets.native_rows import find_native
 from engram_transformers.caches import cache_of
 from engram_transformers.calls import Call, begin_call, current_call, end_call
 from engram_transformers.coded_ids import encode, set_aside
@@ -56,6 +57,10 @@ class Attachment(BankReading):
             after = module.register_forward_hook(self.after_model, always_call=True)
             self.handles += [before, after]
             self._hooked += [f"before {name}", f"after {name}"]
+        self.native = find_native(self)
+        for layer, rows in self.native.items():
+            self.handles.append(rows.table.register_forward_hook(rows.after_lookup))
+            self._hooked.append(f"behind the n-gram rows of decoder block {layer}")
         for layer, memory in self.memories.items():
             block = self.block_list[layer]
             if layer in self.banks:  # before the tables, which lie over it
@@ -274,6 +279,10 @@ class Attachment(BankReading):
                 raise DamagedPatchError(name, f"decoder block {layer} was replaced")
             if layer in self.banks and not _holds(block, BANK, self.banks[layer]):
                 raise DamagedPatchError(name, f"the bank of decoder block {layer} was taken off")
+        for layer, rows in self.native.items():
+            if layer >= len(blocks) or not rows.is_in(blocks[layer]):
+                part = f"the n-gram memory of decoder block {layer} was replaced"
+                raise DamagedPatchError(name, part)
 
     def _require_visited(self, call: Call) -> None:
         """Raise if there was something to read at a block that the model passed by."""
@@ -284,6 +293,10 @@ class Attachment(BankReading):
             has_bank = call.banks is not None and layer in self.banks
             reads = has_bank or (frame is not None and frame.has_rows(layer))
             if reads and layer not in call.visited and self.is_run(layer):
+                raise SkippedBlockError(layer, type(self.model).__name__)
+        for layer in self.native:
+            reads = frame is not None and frame.has_buckets(layer)
+            if reads and layer not in call.looked_up and self.is_run(layer):
                 raise SkippedBlockError(layer, type(self.model).__name__)
 
     def apply(

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engram_transformers.active import frame_of, is_disabled
+from engram_transformers.active import Frame, frame_of, is_disabled
 from engram_transformers.architectures import text_config
+from engram_transformers.banks.addresses import table_addresses
 from engram_transformers.banks.attached import AttachedBank
 from engram_transformers.banks.calls import BankCall, begin_bank_call
 from engram_transformers.banks.fetching import Fetch
 from engram_transformers.banks.inputs import GrownInputs
+from engram_transformers.buckets.reading import replaced, replaces
 from engram_transformers.caches import past_of
 from engram_transformers.calls import Call, current_call
 from engram_transformers.compiled import banks_on, fetch_rows
@@ -40,13 +42,16 @@ class BankReading(PatchState):
         """
         return bool(self.banks) and (torch.compiler.is_compiling() or not is_disabled(self))
 
-    def begin_banks(self, window: Tensor, seq: int, cache: object) -> BankCall:
+    def begin_banks(
+        self, window: Tensor, seq: int, cache: object, *, overridden: bool = False
+    ) -> BankCall:
         """Compute what the banks need to know of a call.
 
         Args:
             window: (batch, earlier + seq) int64, coded ids.
             seq: How many are new.
             cache: What the call was given, after `recall` has seen it.
+            overridden: Whether the call has an `override`.
 
         Returns:
             For the call.
@@ -55,8 +60,11 @@ class BankReading(PatchState):
             CacheHistoryError: If the cache holds tokens that the banks did not read at.
         """
         ledger = None if cache is None else ledger_of(cache)
+        frame = None if torch.compiler.is_compiling() else frame_of(self)
+        wanted = [n for n in self.banks if overridden or replaces(self, None, frame, n)]
         if ledger is None:
-            return begin_bank_call(self.banks, window, seq, None, self._rows_ahead(window, seq))
+            rows = self._rows_ahead(window, seq)
+            return begin_bank_call(self.banks, window, seq, None, rows, wanted)
         inputs = ledger.inputs
         kept = [layer for layer, bank in self.banks.items() if bank.state_length]
         for key in dict.fromkeys([*((layer, 0) for layer in kept), *inputs.runs]):
@@ -68,7 +76,8 @@ class BankReading(PatchState):
                     raise CacheHistoryError(past, seen)
             elif key not in inputs.runs and _holds_tokens(cache):
                 raise CacheHistoryError(None, 0)
-        return begin_bank_call(self.banks, window, seq, inputs, self._rows_ahead(window, seq))
+        rows = self._rows_ahead(window, seq)
+        return begin_bank_call(self.banks, window, seq, inputs, rows, wanted)
 
     def _rows_ahead(self, window: Tensor, seq: int) -> dict[int, Tensor | Fetch]:
         """Begin to fetch what offloaded banks will read; in compiled code, fetch it."""
@@ -129,17 +138,17 @@ class BankReading(PatchState):
                 " model itself: model(input_ids=…)."
             )
         hidden_states, keyword = find_hidden_states(args, kwargs, self.layout.model_type)
+        frame = None if compiling or repeats else frame_of(self)
         if repeats:
-            call, _ = self.recomputation.first_run(bank.layer, hidden_states, None, None)
+            call, frame = self.recomputation.first_run(bank.layer, hidden_states, None, None)
         if call is None or call.banks is None:
             return None
         banks = call.banks
         key = (bank.layer, 0) if repeats else banks.next_run(bank.layer)
         if not repeats and not compiling and call.has_gradients:
-            frame = frame_of(self)
             seen = banks.repeating(key)
             self.recomputation.note_bank(bank.layer, hidden_states, call, frame, seen)
-        changed, inputs = self._read_bank(bank, hidden_states, call.shape, banks, key)
+        changed, inputs = self._read_bank(bank, hidden_states, call, banks, key, frame)
         if repeats:
             self.recomputation.hand_on(bank.layer, hidden_states, changed)
         else:
@@ -150,21 +159,29 @@ class BankReading(PatchState):
         self,
         bank: AttachedBank,
         hidden_states: Tensor,
-        shape: tuple[int, int],
+        call: Call,
         banks: BankCall,
         key: tuple[int, int],
+        frame: Frame | None,
     ) -> tuple[Tensor, Tensor]:
         """Return a block's hidden states with what a bank adds, and the convolution's inputs."""
-        positions = self.layout.by_position(hidden_states, *shape)
+        positions = self.layout.by_position(hidden_states, *call.shape)
         device = positions.device
         state = banks.state(key)
         addresses, rows = banks.addresses.get(bank.layer), banks.rows_of(bank.layer)
+        addresses = None if addresses is None else addresses.to(device)
+        rows = None if rows is None else rows.to(device)
+        if addresses is not None and replaces(self, call, frame, bank.layer):
+            rows = bank.rows_at(addresses) if rows is None else rows
+            numbers = table_addresses(addresses, bank.bank_hash)
+            heads = rows.unflatten(2, (addresses.shape[2], -1))
+            rows = replaced(self, call, frame, bank.layer, numbers, heads).flatten(2)
         added, inputs = bank(
             positions,
-            None if addresses is None else addresses.to(device),
+            addresses,
             None if state is None else state.to(device),
             banks.starts.to(device),
-            rows=None if rows is None else rows.to(device),
+            rows=rows,
         )
         kept = banks.padding.to(device)[:, :, None, None]
         if torch.compiler.is_compiling() and self.disabled_somewhere:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engram_transformers.attachment import Attachment
+from engram_transformers.buckets.hashed_rows import hashed_rows_of
+from engram_transformers.buckets.layout import BucketLayout
 from engram_transformers.errors import TableMismatchError
 from engram_transformers.fingerprint import adapter_fingerprint
 from engram_transformers.lora import SharedLora, public_name
@@ -23,6 +25,7 @@ class Binding:
         lora: The shared LoRA that facts were written with, None for none.
         model_name: For people.
         banks: Of the weights of all banks, wherever they are; None if they add nothing.
+        buckets: The hashed rows that a table replaces some of; None for exact addresses.
     """
 
     model: str
@@ -32,10 +35,16 @@ class Binding:
     lora: SharedLora | None
     model_name: str
     banks: str | None = None
+    buckets: BucketLayout | None = None
+
+    @property
+    def row_width(self) -> int:
+        """Numbers in one of the table's rows."""
+        return dict(self.config)["row_dim"] if self.buckets is None else self.buckets.width
 
     @classmethod
     def of(cls, attachment: Attachment) -> Binding:
-        """Return what facts written to a model now are bound to."""
+        """Return what facts written to exact addresses of a model now are bound to."""
         fingerprint = adapter_fingerprint(attachment.model)
         lora = None
         if fingerprint is not None:
@@ -54,10 +63,11 @@ class Binding:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON types; `banks` only where there are any, as files had none at first."""
+        """Return JSON types; what files had not at first, only where there is any."""
         fields = {**asdict(self), "config": dict(self.config)}
-        if self.banks is None:
-            del fields["banks"]
+        for name in ("banks", "buckets"):
+            if fields[name] is None:
+                del fields[name]
         return fields
 
     @classmethod
@@ -72,6 +82,7 @@ class Binding:
             None if lora is None else SharedLora(str(lora["reference"]), str(lora["fingerprint"])),
             str(fields["model_name"]),
             None if fields.get("banks") is None else str(fields["banks"]),
+            None if fields.get("buckets") is None else BucketLayout.from_dict(fields["buckets"]),
         )
 
     def require(
@@ -113,7 +124,9 @@ class Binding:
             for name in sorted(mine.keys() | theirs.keys())
             if mine.get(name) != theirs.get(name)
         ]
-        if layer not in attachment.memories:
+        if self.buckets is not None:
+            differences += self._bucket_differences(attachment, layer, self.buckets)
+        elif layer not in attachment.memories:
             differences.append(
                 f"it is read at layer {layer}, this model has memories at"
                 f" {sorted(attachment.memories)}"
@@ -131,6 +144,20 @@ class Binding:
                 " facts to a new table for this model."
             )
             raise TableMismatchError(owner, differences, advice)
+
+    @staticmethod
+    def _bucket_differences(attachment: Attachment, layer: int, buckets: BucketLayout) -> list[str]:
+        """Say how the rows that the table replaces differ; `banks` tells of their weights."""
+        memories = hashed_rows_of(attachment)
+        if layer not in memories:
+            has = f"has hashed rows at {sorted(memories)}" if memories else "has none"
+            return [f"it replaces hashed rows at layer {layer}, this model {has}"]
+        theirs = memories[layer].layout.to_dict()
+        return [
+            f"the {name} of the rows it replaces is {value!r}, this model's is {theirs[name]!r}"
+            for name, value in buckets.to_dict().items()
+            if value != theirs[name]
+        ]
 
     def _lora_differences(self, now: Binding, writing: bool) -> list[str]:
         if self.lora is None:

@@ -40,6 +40,9 @@ class Call:
         visited: The layers whose memories were reached.
         replace: Set while writing: computes a block's input from what it would have been.
         banks: What the model's banks need to know; None where they don't run.
+        override: Set while writing buckets: computes what is read from a layer, which of its rows
+            are read, and the rows.
+        looked_up: The layers whose own n-gram memories were reached.
     """
 
     attachment: object
@@ -58,6 +61,8 @@ class Call:
     visited: set[int] = field(default_factory=set)
     replace: Callable[[int, Tensor], Tensor] | None = None
     banks: BankCall | None = None
+    override: Callable[[int, Tensor, Tensor], Tensor] | None = None
+    looked_up: set[int] = field(default_factory=set)
 
 
 class _Stack(threading.local):

@@ -117,6 +117,75 @@ read = torch.library.custom_op(
 read.register_fake(_shapes)
 
 
+def _read_buckets(
+    window: Tensor,
+    numbers: Tensor,
+    number: int,
+    layer: int,
+    width: int,
+    rows_per_sample: int,
+    problem: str,
+) -> tuple[Tensor, Tensor]:
+    """Find the rows that tables have in place of a memory's own; see `Frame.read_buckets`.
+
+    Args:
+        window: (batch, earlier + seq) int64, coded ids.
+        numbers: (batch, seq, heads) int64, the rows that are about to be read.
+        number: The attachment's.
+        layer: The memory that reads.
+        width: Of a row.
+        rows_per_sample: See `Call`.
+        problem: Why earlier ids are unknown; empty if they are known.
+
+    Returns:
+        (batch, seq, heads, width) float32, and (batch, seq, heads) bool: where there is one.
+    """
+    attachment = _attachments.get(number)
+    if attachment is None:
+        raise NotPatchedError("The model that was compiled")
+    frame = frame_of(attachment)
+    if frame is None or not frame.has_buckets(layer):
+        values = torch.zeros(*numbers.shape, width, device=numbers.device)
+        return values, torch.zeros_like(numbers, dtype=torch.bool)
+    if in_backward():
+        raise HistoryError(
+            "A compiled decoder block is computed again within a backward pass, where the tables"
+            " of its forward are not known. Use gradient checkpointing without torch.compile."
+        )
+    if problem:
+        raise HistoryError(problem)
+    shape = (numbers.shape[0], numbers.shape[1])
+    call = Call(attachment, None, window, shape, rows_per_sample=rows_per_sample)
+    return frame.read_buckets(call, layer, numbers)
+
+
+def _bucket_shapes(
+    window: Tensor,
+    numbers: Tensor,
+    number: int,
+    layer: int,
+    width: int,
+    rows_per_sample: int,
+    problem: str,
+) -> tuple[Tensor, Tensor]:
+    del window, number, layer, rows_per_sample, problem
+    if _is_exporting():
+        raise ExportError()
+    values = torch.empty(*numbers.shape, width, device=numbers.device)
+    return values, torch.empty_like(numbers, dtype=torch.bool)
+
+
+read_buckets = torch.library.custom_op(
+    "engram_transformers::read_buckets",
+    _read_buckets,
+    mutates_args=(),
+    schema="(Tensor window, Tensor numbers, int number, int layer, int width,"
+    " int rows_per_sample, str problem) -> (Tensor, Tensor)",
+    **_OPTIONS,
+)
+read_buckets.register_fake(_bucket_shapes)
+
+
 def _fetch_rows(
     window: Tensor,
     first: int,

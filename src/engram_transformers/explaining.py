@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from engram_transformers.active import Frame, TablesOfSample, frame_of, use_tables
 from engram_transformers.attachment import Attachment, require_attachment
 from engram_transformers.banks.activity import BankMeasures, measuring
+from engram_transformers.buckets.errors import BucketExplanationError
 from engram_transformers.coded_ids import PADDING, encode
 from engram_transformers.errors import ConfigError, TableCountError
 from engram_transformers.explain_changes import changes_at
@@ -58,6 +59,7 @@ def explain(
         FactError: If a chat has no text, or the tokenizer has no chat template.
         TableMismatchError: If a table belongs to another model, tokenizer, configuration or LoRA.
         TableCountError: If the batch has another number of sequences than there are entries.
+        BucketExplanationError: If a table has `addressing="bucket"`.
         PatchError: If hooks or blocks of the patch were removed.
 
     Example:
@@ -222,6 +224,8 @@ def _frozen(
     copies: dict[int, Any] = {}
 
     def of(table: Any) -> Any:  # what is no table is for `use_tables` to refuse
+        if isinstance(table, UserTable) and table.buckets is not None:
+            raise BucketExplanationError(table.owner)
         if id(table) not in copies:
             copies[id(table)] = copy.copy(table) if isinstance(table, UserTable) else table
         return copies[id(table)]

@@ -13,7 +13,7 @@ from engram_transformers.model_card import is_model_card, model_card
 from engram_transformers.staging import write_files
 from engram_transformers.strict_json import parse_json
 from engram_transformers.table_format import StoredTable, decode_table, encode_table
-from engram_transformers.table_header import FORMAT_VERSION, Description
+from engram_transformers.table_header import Description
 
 if TYPE_CHECKING:
     from engram_transformers.table import UserTable
@@ -155,7 +155,7 @@ def _as_stored(table: UserTable, store_text: bool) -> StoredTable:
 def _config_of(description: Description) -> dict[str, Any]:
     """Return the content of `engram_config.json`: all but the version are `EngramConfig`'s."""
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": description.format_version,
         "layers": [description.layer],
         **dict(description.binding.config),
     }

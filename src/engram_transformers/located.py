@@ -58,11 +58,11 @@ def locate(
     sequences: list[tuple[int, ...]] = []
     for entry, found in zip(entries, lines, strict=True):
         if [len(w.targets) for w in found] != [len(orders) for orders in entry.orders]:
-            raise _mismatch(table, entry)
+            raise changed_tokens(table, entry)
         for wording, orders in zip(found, entry.orders, strict=True):
             for end, order in enumerate(orders, wording.trigger_length):
                 if order > end:
-                    raise _mismatch(table, entry)
+                    raise changed_tokens(table, entry)
                 if order:
                     spans.append((len(sequences), end, order))
             sequences.append(wording.addressed_ids)
@@ -76,13 +76,14 @@ def locate(
             tuple(next(following) if order else None for order in orders) for orders in entry.orders
         )
         if not all(address in row_of for line in addresses for address in line):
-            raise _mismatch(table, entry)
+            raise changed_tokens(table, entry)
         row_ids = tuple(tuple(row_of[address] for address in line) for line in addresses)
         located.append(Located(found, addresses, row_ids))
     return located
 
 
-def _mismatch(table: UserTable, entry: Entry) -> TableMismatchError:
+def changed_tokens(table: UserTable, entry: Entry) -> TableMismatchError:
+    """Return the error of a fact that comes to other tokens than when it was written."""
     return TableMismatchError(
         table.owner,
         [f"{entry.fact.prompt!r} comes to other tokens than when it was written"],

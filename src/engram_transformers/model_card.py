@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engram_transformers.buckets.layout import BucketLayout
     from engram_transformers.table_format import StoredTable
 
 LIBRARY_LINE = "library_name: engram-transformers"
@@ -50,6 +51,7 @@ def model_card(table: StoredTable) -> str:
         f"| bytes of rows and addresses | {table.nbytes} |",
         f"| stored as | {description.dtype} |",
         f"| read at layer | {description.layer} |",
+        *_replaced(description.binding.buckets),
         f"| version | {description.version} |",
         f"| base model | {as_code(name)}, weights `{binding.model[:12]}` |",
         *lora,
@@ -87,7 +89,11 @@ def _loading(table: StoredTable, name: str) -> list[str]:
     fields = {"layers": [table.description.layer], **dict(binding.config)}
     arguments = ", ".join(f"{key}={value!r}" for key, value in fields.items())
     lora = [] if binding.lora is None else ["attach_shared_lora(model, …)  # the one named above"]
-    names = ["UserTable", "add_engram", *(["attach_shared_lora"] if lora else []), "use_tables"]
+    patch = f"add_engram(model, tokenizer, {arguments})"
+    if binding.buckets is not None and binding.buckets.memory == "bank":
+        patch = "load_engram(model, …, tokenizer)  # the bank that it was written for"
+    names = ["UserTable", patch.partition("(")[0]]
+    names += [*(["attach_shared_lora"] if lora else []), "use_tables"]
     return [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
@@ -96,12 +102,20 @@ def _loading(table: StoredTable, name: str) -> list[str]:
         f"name = {json.dumps(name, ensure_ascii=False)}",
         "model = AutoModelForCausalLM.from_pretrained(name)",
         "tokenizer = AutoTokenizer.from_pretrained(name)",
-        f"add_engram(model, tokenizer, {arguments})",
+        patch,
         *lora,
         'table = UserTable.from_pretrained("this folder or repository", model)',
         "with use_tables(model, table):",
         "    ...  # model(…), model.generate(…), pipeline(…)",
     ]
+
+
+def _replaced(buckets: BucketLayout | None) -> list[str]:
+    """Say of which memory a table replaces rows."""
+    if buckets is None:
+        return []
+    whose = "a trained bank" if buckets.memory == "bank" else "the model's own n-gram memory"
+    return [f"| replaces rows of {whose} | of {buckets.rows} rows, {buckets.width} numbers each |"]
 
 
 def _contents(has_ledger: bool) -> list[str]:

@@ -24,6 +24,10 @@ Read = Callable[[int, Tensor], Tensor]
 """Computes what a block with a memory gets: from its layer, and what it would have got."""
 
 
+Override = Callable[[int, Tensor, Tensor], Tensor]
+"""Computes what is read of a memory's rows: from its layer, their numbers, and the rows."""
+
+
 class PartialModel:
     """The upper blocks of a model and its output head, or all blocks without the head.
 
@@ -111,6 +115,7 @@ def run_reading(
     input_ids: Tensor,
     *,
     with_banks: bool = True,
+    override: Override | None = None,
     **arguments: Any,
 ) -> Any:
     """Run a patched model, or a view of it, with what its memories read replaced.
@@ -121,6 +126,7 @@ def run_reading(
         read: Stands in for all memories.
         input_ids: (batch, seq) int64.
         with_banks: Whether banks read; not needed where `read` knows what they added.
+        override: Stands in for what replaces rows of banks; see `Call`.
         arguments: Of the model; a cache must be empty if banks read.
 
     Returns:
@@ -129,8 +135,10 @@ def run_reading(
     shape = (input_ids.shape[0], input_ids.shape[1])
     banks = None
     if with_banks and attachment.banks_are_on:
-        banks = attachment.begin_banks(encode(input_ids, arguments), shape[1], None)
-    call = Call(attachment, None, None, shape, replace=read, banks=banks)
+        window = encode(input_ids, arguments)
+        overridden = override is not None
+        banks = attachment.begin_banks(window, shape[1], None, overridden=overridden)
+    call = Call(attachment, None, None, shape, replace=read, banks=banks, override=override)
     begin_call(call)
     try:
         with torch.compiler.set_stance("force_eager"):

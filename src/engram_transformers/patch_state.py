@@ -33,6 +33,7 @@ from engram_transformers.recomputation import Recomputation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from engram_transformers.buckets.native_rows import NativeRows
     from engram_transformers.lora import SharedLora
     from engram_transformers.token_rows import TokenRows
 
@@ -49,6 +50,7 @@ class PatchState:
         tokenizer_fingerprint: Of the tokenizer whose canonical ids are addressed.
         memories: Layer -> memory.
         banks: Layer -> bank; empty if the model has none.
+        native: Layer -> the n-gram memory that the model's class brings; empty if it brings none.
         reach: How many earlier tokens a position may need to know of.
         blocks_name: The dotted name of the list of decoder blocks within the model.
         layout: Of the blocks' hidden states.
@@ -95,6 +97,7 @@ class PatchState:
         self.tokenizer_fingerprint = tokenizer_fingerprint
         self.memories = memories
         self.banks = banks
+        self.native: dict[int, NativeRows] = {}
         backwards = [max(b.config.max_order - 1, b.state_length) for b in banks.values()]
         self.reach = max([config.max_order - 1, *backwards])
         self.canonical = canonical

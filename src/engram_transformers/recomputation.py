@@ -99,7 +99,7 @@ class Recomputation:
             banks: `BankCall.repeating` of the call's.
         """
         if _has_storage(hidden_states):
-            reads = frame is not None and frame.has_rows(layer)
+            reads = frame is not None and (frame.has_rows(layer) or frame.has_buckets(layer))
             self._note(layer, hidden_states, call, frame if reads else None, banks)
 
     def hand_on(self, layer: int, hidden_states: Tensor, changed: Tensor) -> None:

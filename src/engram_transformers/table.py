@@ -8,13 +8,15 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from engram_transformers.attachment import Attachment, find_attachment, require_attachment
 from engram_transformers.binding import Binding
+from engram_transformers.buckets.hashed_rows import require_hashed_rows
+from engram_transformers.buckets.layout import BucketLayout
 from engram_transformers.errors import (
     ConfigError,
     FactError,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from engram_transformers.lora import SharedLora
     from engram_transformers.writer import Written
 
+Addressing = Literal["exact", "bucket"]
+
 
 class UserTable:
     """The facts of one owner (a user, an organisation, a project), written into a model.
@@ -56,11 +60,16 @@ class UserTable:
             deepest.
         dtype: How rows are stored, in memory and on disk: "int4" or "int8" (with a float16 scale
             per row), "float16", "bfloat16" or "float32".
+        addressing: "exact" gives each fact an address of its own, which nothing else has. "bucket"
+            replaces, for this owner, the trained rows that a bank (or an n-gram memory that the
+            model's class brings) reads there: as in "User as Engram" (arXiv 2606.19172). Other
+            texts that read one of these rows change, too. `layer` is then one of a bank.
 
     Raises:
         NotPatchedError: If the model has no memories.
         LayerIndexError: If the layer has no memory.
-        ConfigError: If owner or dtype is not allowed.
+        NoBucketsError: If there are no trained rows to replace.
+        ConfigError: If owner, dtype or addressing is not allowed.
 
     Example:
         >>> from engram_transformers import UserTable, use_tables
@@ -78,16 +87,24 @@ class UserTable:
         *,
         layer: int | None = None,
         dtype: RowDtype = "int4",
+        addressing: Addressing = "exact",
     ) -> None:
         attachment = require_attachment(model)
         if not isinstance(owner, str) or not owner.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError("owner", owner, "a name")
         require_row_dtype(dtype)
+        if addressing not in get_args(Addressing):
+            raise ConfigError("addressing", addressing, 'one of "exact", "bucket"')
         self._owner = owner
         self._dtype: RowDtype = dtype
-        self._layer = _resolve_layer(attachment, layer)
         self._binding = Binding.of(attachment)
-        self._state: tuple[Rows, tuple[Entry, ...] | None] = (attachment.no_rows, ())
+        if addressing == "bucket":
+            memory = require_hashed_rows(attachment, layer)
+            self._layer = memory.layer
+            self._binding = dataclasses.replace(self._binding, buckets=memory.layout)
+        else:
+            self._layer = _resolve_layer(attachment, layer)
+        self._state: tuple[Rows, tuple[Entry, ...] | None] = (_no_rows(self._binding), ())
         self._version = 0
         self._model: weakref.ref[nn.Module] | None = weakref.ref(attachment.model)
 
@@ -102,6 +119,20 @@ class UserTable:
     def layer(self) -> int:
         """The decoder block at whose input the table is read."""
         return self._layer
+
+    @property
+    def addressing(self) -> Addressing:
+        """Whether rows have exact addresses, or replace those of a memory's buckets."""
+        return "exact" if self.buckets is None else "bucket"
+
+    @property
+    def buckets(self) -> BucketLayout | None:
+        """The rows that the table replaces some of: their numbers are its addresses.
+
+        `buckets.bucket(number)` says which order, head and bucket that is. None for exact
+        addresses.
+        """
+        return self._binding.buckets
 
     @property
     def dtype(self) -> RowDtype:
@@ -435,7 +466,7 @@ class UserTable:
 
         require_rewritten(self, adapter)
         attach_shared_lora(self.attachment.model, adapter)
-        self._binding = Binding.of(self.attachment)
+        self._binding = self._bound_as(Binding.of(self.attachment))
         lora = self._binding.lora
         if lora is None:
             raise ModelGoneError(self._owner)
@@ -446,7 +477,7 @@ class UserTable:
         if not isinstance(owner, str) or not owner.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError("owner", owner, "a name")
         table = self._bound(self._binding, self.attachment)
-        table._owner, table._state, table._version = owner, (self.attachment.no_rows, ()), 0
+        table._owner, table._state, table._version = owner, (_no_rows(self._binding), ()), 0
         return table
 
     def reading(self, rows: Rows) -> UserTable:
@@ -463,7 +494,7 @@ class UserTable:
         """
         if self.has_rows or attachment is not self.attachment:
             self._binding.require(attachment, self._owner, self._layer, writing=True, now=now)
-        return self._bound(now, attachment)
+        return self._bound(self._bound_as(now), attachment)
 
     def take(self, bound: UserTable, written: Written) -> WriteReport:
         """Take over what was written in a copy; return the report with this table's size."""
@@ -492,6 +523,10 @@ class UserTable:
         table._binding, table._state, table._version = binding, (rows, entries), version
         table._model = weakref.ref(attachment.model)
         return table
+
+    def _bound_as(self, now: Binding) -> Binding:
+        """Return what the table is bound to on a model of which `Binding.of` says this."""
+        return dataclasses.replace(now, buckets=self._binding.buckets)
 
     def _bound(self, binding: Binding, attachment: Attachment) -> UserTable:
         """Return a second table with the same content."""
@@ -535,6 +570,11 @@ class UserTable:
     def _rows_of(self, entries: tuple[Entry, ...]) -> Rows:
         """Return the rows that some facts need, at the addresses they have."""
         rows = self.rows
+        if self.buckets is not None:
+            from engram_transformers.buckets.places import rows_of_entries
+
+            keep = torch.isin(rows.addresses, rows_of_entries(self, entries))
+            return _subset(rows, keep)
         places = locate(self.attachment, self, entries)
         kept = {address for place in places for line in place.addresses for address in line}
         keep = torch.tensor([a in kept for a in rows.addresses.tolist()], dtype=torch.bool)
@@ -569,6 +609,11 @@ def _subset(rows: Rows, keep: torch.Tensor) -> Rows:
     used, row_index = torch.unique(rows.row_index[keep], return_inverse=True)
     orders = rows.orders if bool(keep.any()) else ()
     return Rows(rows.addresses[keep], row_index, rows.values[used], orders)
+
+
+def _no_rows(binding: Binding) -> Rows:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Rows(nothing, nothing, torch.zeros(0, binding.row_width), ())
 
 
 def _resolve_layer(attachment: Attachment, layer: int | None) -> int:

@@ -34,7 +34,6 @@ from engram_transformers.storage import (
 from engram_transformers.strict_json import parse_json
 from engram_transformers.table_header import (
     DIGEST_FIELD,
-    FORMAT_VERSION,
     METADATA_KEY,
     Description,
     check_description,
@@ -84,7 +83,7 @@ def encode_table(table: StoredTable) -> bytes:
     from engram_transformers import __version__
 
     fields = {
-        "format_version": FORMAT_VERSION,
+        "format_version": table.description.format_version,
         **table.description.to_dict(),
         "created_by": __version__,
         DIGEST_FIELD: _NO_DIGEST,
@@ -150,7 +149,7 @@ def _tensors(table: StoredTable) -> dict[str, Tensor]:
 
 
 def _as_rows(tensors: dict[str, Tensor], description: Description) -> Rows:
-    values = decode_rows(tensors, dict(description.binding.config)["row_dim"])
+    values = decode_rows(tensors, description.binding.row_width)
     row_index = tensors.get("row_index", torch.arange(values.shape[0]))
     return Rows(tensors["addresses"], row_index.to(torch.int64), values, description.orders)
 
@@ -176,7 +175,7 @@ def _parse_header(data: bytes, name: object) -> dict[str, Any]:
 def _misfits(specs: dict[str, TensorSpec], description: Description) -> list[str]:
     """Return where the tensors' dtypes and shapes do not fit the description or each other."""
     rows, addresses = specs["rows"], specs["addresses"]
-    row_dim = dict(description.binding.config)["row_dim"]
+    row_dim = description.binding.row_width
     problems: list[str] = []
     if rows.dtype != _STORED_DTYPES[description.dtype]:
         problems.append(f"has rows as {rows.dtype}, but says they are {description.dtype}")
@@ -204,17 +203,20 @@ def _wrong_values(tensors: dict[str, Tensor], description: Description) -> list[
     """Return what is wrong with the numbers of tensors that have the right shapes."""
     problems: list[str] = []
     addresses, rows = tensors["addresses"], tensors["rows"]
+    buckets = description.binding.buckets
+    if buckets is not None and not bool(((addresses >= 0) & (addresses < buckets.rows)).all()):
+        problems.append(f"has addresses outside the {buckets.rows} rows that it replaces some of")
     if not bool((addresses[1:] > addresses[:-1]).all()):
         problems.append("has addresses that are not sorted, or there twice")
     if (addresses.numel() == 0) != (not description.orders):
         problems.append(f"has {addresses.numel()} addresses, but orders {list(description.orders)}")
     if description.entries is not None:
         known = sum(order != 0 for e in description.entries for line in e.orders for order in line)
+        if buckets is not None:  # each position reads a row of every head
+            known *= len(buckets.sizes)
         if addresses.numel() > known:
             problems.append(f"has {addresses.numel()} addresses, but its ledger knows {known}")
-    if rows.dtype == torch.uint8 and has_stray_codes(
-        rows, dict(description.binding.config)["row_dim"]
-    ):
+    if rows.dtype == torch.uint8 and has_stray_codes(rows, description.binding.row_width):
         problems.append("has numbers in its int4 rows that are below -7 or beyond row_dim")
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
         problems.append("has NaN or infinity in its rows")

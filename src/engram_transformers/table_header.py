@@ -19,7 +19,9 @@ from engram_transformers.storage import RowDtype
 from engram_transformers.strict_json import is_same_json, parse_json, shown
 
 FORMAT_VERSION = 2
-KNOWN_VERSIONS = (1, 2)
+BUCKET_VERSION = 3
+"""Of tables of buckets: what a release before them must not take for exact addresses."""
+KNOWN_VERSIONS = (1, 2, 3)
 METADATA_KEY = "engram"
 DIGEST_FIELD = "xxh3_128"
 
@@ -45,6 +47,11 @@ class Description:
     version: int
     binding: Binding
     entries: tuple[Entry, ...] | None
+
+    @property
+    def format_version(self) -> int:
+        """The oldest format that can express the table."""
+        return FORMAT_VERSION if self.binding.buckets is None else BUCKET_VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types, without format version, library version and digest."""
@@ -105,6 +112,9 @@ def check_description(header: dict[str, Any]) -> tuple[Description | None, str |
         binding,
         entries,
     )
+    if (version == BUCKET_VERSION) != (binding.buckets is not None):
+        problems.append(f"has format version {version}, but its binding is not of that format")
+        return None, digest, problems
     return description, digest, _contradictions(description)
 
 
@@ -189,7 +199,9 @@ def _as_entries(ledger: Any) -> tuple[tuple[Entry, ...] | None, list[str]]:
 def _contradictions(description: Description) -> list[str]:
     """Return where fields that are right one by one do not fit together."""
     problems: list[str] = []
+    buckets = description.binding.buckets
     longest = dict(description.binding.config)["max_order"]
+    longest = longest if buckets is None else buckets.max_order
     if any(order > longest for order in description.orders):
         problems.append(f"has an order above its max_order, {longest}")
     if description.entries is None:

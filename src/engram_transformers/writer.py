@@ -74,11 +74,7 @@ class Writer:
         self.longest = window if isinstance(window, int) and window > 0 else 1 << 30
         self.logit_count = logit_count_of(self.attachment.model)
         self.encoder = encoder
-        places = locate(self.attachment, table, table.entries, encoder)
-        self._old = [
-            Item(entry, place.wordings, place.row_ids)
-            for entry, place in zip(table.entries, places, strict=True)
-        ]
+        self._old = self._items(table.entries)
         self.values = table.rows.values.to(self.attachment.device)
         self.pending: list[Item] = []
         self.pending_by_key: dict[_Key, Item] = {}
@@ -87,6 +83,14 @@ class Writer:
         self.outcomes: dict[int, Outcome] = {}
         self.steps = 0
         self._written: dict[int, Item] = {}
+
+    def _items(self, entries: Sequence[Entry]) -> list[Item]:
+        """Return the facts that the table holds, with their rows."""
+        places = locate(self.attachment, self.table, entries, self.encoder)
+        return [
+            Item(entry, place.wordings, place.row_ids)
+            for entry, place in zip(entries, places, strict=True)
+        ]
 
     def begin(self, facts: Sequence[Fact]) -> None:
         """Take facts in. Contradictions are found here, before anything costs time."""

@@ -63,13 +63,18 @@ def write_together(
     """Compute what several tables of one model and layer will be; see `write_facts`.
 
     Args:
-        parts: Tables, each with its facts. All are asked in the same batches.
+        parts: Tables of one kind of addressing, each with its facts. Those of exact addresses are
+            all asked in the same batches.
         options: How.
     """
     started = time.perf_counter()
     attachment, layer = parts[0][0].attachment, parts[0][0].layer
     if parts[0][0].binding.lora is not None:
         parts = [(table, _recallable(table, facts)) for table, facts in parts]
+    if parts[0][0].addressing == "bucket":
+        from engram_transformers.buckets.writing import write_buckets
+
+        return [write_buckets(table, facts, options) for table, facts in parts]
     with _without_collecting():
         writers = _begin(parts, options)
     count = sum(len(writer.pending) for writer in writers)

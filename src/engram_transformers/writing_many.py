@@ -134,11 +134,12 @@ def write_many(
     now = Binding.of(attachment)
     bound = {owner: table.bound_for_writing(attachment, now) for owner, table in chosen.items()}
     reports: dict[str, WriteReport] = {}
-    groups: dict[tuple[int, RowDtype], list[str]] = {}
+    groups: dict[tuple[str, int, RowDtype], list[str]] = {}
     for owner, theirs in given.items():
         table = chosen[owner]
         if theirs:
-            groups.setdefault((table.layer, table.dtype), []).append(owner)
+            group = (table.addressing, table.layer, table.dtype)
+            groups.setdefault(group, []).append(owner)
         else:
             size = table.rows.values.shape[0]
             reports[owner] = WriteReport(rows=size, nbytes=table.nbytes)

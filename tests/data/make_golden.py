@@ -7,6 +7,7 @@ own, beside the old ones. Run with the folder to write to:
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -14,13 +15,14 @@ import torch
 
 from engram_transformers import Fact
 from engram_transformers.binding import Binding
+from engram_transformers.buckets.layout import BucketLayout
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry, Superseded
 from engram_transformers.lora import SharedLora
 from engram_transformers.staging import write_files
 from engram_transformers.storage import RowDtype, as_stored
 from engram_transformers.table_format import StoredTable, encode_table
-from engram_transformers.table_header import FORMAT_VERSION, Description
+from engram_transformers.table_header import Description
 
 ROW_DIM = 8
 
@@ -74,12 +76,25 @@ def without_ledger() -> StoredTable:
     )
 
 
+def of_buckets() -> StoredTable:
+    """Return a table that replaces rows of a bank of two heads per order."""
+    layout = BucketLayout("bank", ROW_DIM, (2, 2, 3, 3), (11, 13, 17, 19), "4" * 32)
+    entry = Entry(Fact("My locker code is", "47"), "2026-01-02T03:04:05+00:00", None, ((3, 3),))
+    numbers = torch.tensor([0, 4, 11, 25, 30, 40, 41])
+    rows = Rows(numbers, torch.arange(7), values(7, "int4"), (3,))
+    bound = dataclasses.replace(binding(None), banks="5" * 32, buckets=layout)
+    return StoredTable(Description("user-42", 1, "int4", rows.orders, 2, bound, (entry,)), rows)
+
+
 if __name__ == "__main__":
     tables = {
         "ledger": with_ledger(),
         "no_ledger": without_ledger(),
         "int4": with_ledger("int4"),
+        "buckets": of_buckets(),
     }
     for name, table in tables.items():
-        file = {f"format_{FORMAT_VERSION}_{name}.safetensors": encode_table(table)}
+        file = {
+            f"format_{table.description.format_version}_{name}.safetensors": encode_table(table)
+        }
         write_files(Path(sys.argv[1]), file)

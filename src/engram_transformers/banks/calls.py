@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ class BankCall:
         given: (batch, seq, streams, hidden_size) of each run: the convolution's inputs in it.
         runs: Layer -> how often its block has run.
         rows: Layer -> the rows of an offloaded bank, (batch, seq, width), or what will be them; it
-            has no addresses.
+            has addresses only where tables may replace rows.
     """
 
     addresses: dict[int, Tensor]
@@ -101,6 +101,7 @@ def begin_bank_call(
     seq: int,
     inputs: GrownInputs | RollingInputs | None,
     rows: dict[int, Tensor | Fetch],
+    replaced: Collection[int] = (),
 ) -> BankCall:
     """Compute what banks need of the tokens of a call, and of those before.
 
@@ -112,6 +113,7 @@ def begin_bank_call(
         inputs: Those of the convolutions up to this call, as many as the cache has tokens; None at
             the beginning of a text.
         rows: Of offloaded banks, see `BankCall`.
+        replaced: The layers at which tables may replace rows, so that addresses are needed.
 
     Returns:
         A call in which no block has run.
@@ -121,14 +123,15 @@ def begin_bank_call(
     addresses: dict[int, Tensor] = {}
     spared: Tensor | None = None
     for layer, bank in banks.items():
-        if layer in rows:
+        if layer in rows and layer not in replaced:
             continue
         begin = max(first - (bank.config.max_order - 1), 0)
         device = bank.numbers.device
         ids = bank.numbers[window[:, begin:].to(device)]  # coded ids count from the end, too
         found = bank_addresses(ids, None, bank.bank_hash, starts=starts[:, begin:].to(device))
         addresses[layer] = found[:, first - begin :]
-        if seq and torch.is_grad_enabled() and bank.table.weight.requires_grad:
+        trained = layer not in rows and bank.table.weight.requires_grad
+        if seq and torch.is_grad_enabled() and trained:
             spared = _first_token(padding[:, first:]) if spared is None else spared
             addresses[layer] = _without_padding(addresses[layer], padding[:, first:], spared)
     states: dict[Key, Tensor] = {}

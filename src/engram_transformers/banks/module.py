@@ -137,7 +137,7 @@ class BankMemory(nn.Module):
         """
         self._require(hidden_states, addresses, conv_state, starts)
         if rows is None:
-            rows = self._rows(addresses)
+            rows = self.rows_at(addresses)
         gate = self._gate(self._streamed(hidden_states, rows), rows)
         value = self.value_projection(rows).to(gate).unsqueeze(2)  # (batch, seq, 1, hidden_size)
         gated = gate * value  # (batch, seq, streams, hidden_size)
@@ -163,7 +163,7 @@ class BankMemory(nn.Module):
         """
         self._require(hidden_states, addresses, None, None)
         if rows is None:
-            rows = self._rows(addresses)
+            rows = self.rows_at(addresses)
         return self._gate(self._streamed(hidden_states, rows), rows)[..., 0]
 
     def state_after(
@@ -183,8 +183,18 @@ class BankMemory(nn.Module):
         window = self._with_earlier(inputs, conv_state)
         return clear_before_last_start(window, starts, 0)[:, inputs.shape[1] :]
 
-    def _rows(self, addresses: Tensor | None) -> Tensor:
-        """Return (batch, seq, width) of (batch, seq, orders · heads)."""
+    def rows_at(self, addresses: Tensor | None) -> Tensor:
+        """Look rows up.
+
+        Args:
+            addresses: (batch, seq, orders · heads) int64 of `bank_addresses`, without offsets.
+
+        Returns:
+            (batch, seq, width), of all heads side by side.
+
+        Raises:
+            BankShapeError: If there are none.
+        """
         if addresses is None:
             raise BankShapeError("addresses", (), "given, as the rows are not")
         return self.table(table_addresses(addresses, self.bank_hash)).flatten(2)

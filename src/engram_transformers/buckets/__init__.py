@@ -1,0 +1,1 @@
+"""Tables that replace a memory's own rows, for their owner alone (`addressing="bucket"`)."""
