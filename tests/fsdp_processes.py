@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import traceback
 import warnings
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from training_processes import BATCH, OPTIONS, PROCESSES, Poisoned, Watched
 
 from engram_transformers.attachment import require_attachment
 from engram_transformers.lora import ENGRAM_MODULES
-from engram_transformers.training.errors import NonFiniteError
+from engram_transformers.training.errors import NonFiniteError, UnsupportedTrainingError
 from engram_transformers.training.joint_optimiser import joint_of
+from engram_transformers.training.sharding import average_shared_gradients_
 
 STEPS: dict[str, Any] = {"max_steps": 3, "logging_steps": 3}
 CLIPPED: dict[str, Any] = {"max_grad_norm": 0.02}
@@ -33,6 +35,9 @@ CASES: dict[str, dict[str, Any]] = {
     "lora": {"freeze_base": False, "gradient_accumulation_steps": 2, **CLIPPED},
 }
 """Each of them also trained by one process, to compare with."""
+
+ON_GPUS = ("plain", "accumulated", "lora", "bf16", "SHARDED_STATE_DICT")
+"""What is done again over NCCL."""
 
 WRAPPED = "_checkpoint_wrapped_module."
 """What accelerate's activation checkpointing puts into the names of parameters."""
@@ -48,8 +53,10 @@ class OnCpu:
     """Of a trainer: lets accelerate shard on the CPU, which it does on accelerators alone."""
 
     def create_accelerator_and_postprocess(self) -> None:
+        if not self.args.use_cpu:
+            return super().create_accelerator_and_postprocess()
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
-        super().create_accelerator_and_postprocess()  # pyright: ignore
+        return super().create_accelerator_and_postprocess()
 
 
 class Sharded(OnCpu, Watched):
@@ -70,7 +77,7 @@ class ShardedPoisoned(OnCpu, Poisoned):
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
     gather: Any = getattr(weight, "full_tensor", None)
-    return weight.detach().clone() if gather is None else gather().detach().clone()
+    return (weight if gather is None else gather()).detach().cpu().clone()
 
 
 def whole_banks(model: Any) -> dict[str, torch.Tensor]:
@@ -100,6 +107,7 @@ def sharded_trainer(
     model = (with_new_banks() if model is None else model).double()
     model = with_lora(model) if name == "lora" else model
     settings = {**STEPS, "per_device_train_batch_size": BATCH // PROCESSES, **case}
+    settings |= {"use_cpu": not torch.cuda.is_initialized()}
     settings = {"fsdp": True, "fsdp_config": config, **settings}
     return make_trainer(folder, model, corpus(16), options=options, trainer=trainer, **settings)
 
@@ -114,9 +122,10 @@ def outcome(trainer: Any) -> dict[str, Any]:
     return {
         "banks": whole_banks(model),
         "base": {n.replace(WRAPPED, ""): whole(w) for n, w in base_weights(model).items()},
+        "digest": require_attachment(model).bank_fingerprint(),
         "sharded": sum(hasattr(w, "device_mesh") for w in base_weights(model).values()),
         "own": {layer: tuple(bank.own_rows.shape) for layer, bank in banks.items()},
-        "known": [joint.rows.touched_rows(bank.own_rows) for bank in banks.values()],
+        "known": [joint.rows.touched_rows(bank.own_rows).cpu() for bank in banks.values()],
         "first": [bank.table.share.first for bank in banks.values()],
         "norms": torch.stack([whole(norm) for norm in trainer.norms]),
         "rates": {
@@ -163,6 +172,27 @@ def stopped(folder: Path) -> dict[str, Any]:
     return {"error": found}
 
 
+def scaled(rank: int, folder: Path) -> dict[str, Any]:
+    """Return small weights' gradients where one process has a row's that is not finite."""
+    trainer = sharded_trainer("plain", folder, max_steps=1)
+    trainer.train()
+    attachment = require_attachment(trainer.model)
+    found: dict[str, Any] = {}
+    for kind, value in (("sound", 1.0), ("not finite", float("inf"))):
+        for bank in attachment.banks.values():
+            bank.requires_grad_(True)
+            bank.value_projection.bias.grad = torch.ones_like(bank.value_projection.bias)
+            rows = torch.tensor([[0]], device=bank.own_rows.device)
+            values = bank.own_rows.new_full((1, bank.own_rows.shape[1]), value if rank else 1.0)
+            bank.own_rows.grad = torch.sparse_coo_tensor(
+                rows, values, bank.own_rows.shape, is_coalesced=True
+            )
+        average_shared_gradients_(attachment, is_scaled=True)
+        biases = [bank.value_projection.bias for bank in attachment.banks.values()]
+        found[kind] = [bool(bias.grad.isfinite().all()) for bias in biases]
+    return found
+
+
 def saved(folder: Path, state_dict_type: str) -> dict[str, Any]:
     """Train with checkpoints, resume from the second step's, and save what came out."""
     is_full = state_dict_type == "FULL_STATE_DICT"
@@ -176,7 +206,20 @@ def saved(folder: Path, state_dict_type: str) -> dict[str, Any]:
     resumed = trained(
         "plain", folder / "again", resume=str(folder / "whole" / "checkpoint-2"), **given
     )
-    return {"whole": outcome(trainer), "resumed": resumed}
+    found = {"whole": outcome(trainer), "resumed": resumed}
+    return {**found, "refused": refused(folder, given) if is_full else ""}
+
+
+def refused(folder: Path, given: dict[str, Any]) -> str:
+    """Return what is said of a checkpoint that FSDP has not made."""
+    plain = folder / f"plain-{distributed.get_rank()}"
+    shutil.copytree(folder / "whole" / "checkpoint-2", plain)
+    (plain / "pytorch_model_fsdp.bin").unlink()
+    try:
+        trained("plain", folder / "again", resume=str(plain), **given)
+    except UnsupportedTrainingError as error:
+        return str(error)
+    return ""
 
 
 def makers(rank: int, folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -185,6 +228,7 @@ def makers(rank: int, folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     found["plain"] = lambda: trained("plain", folder, model=with_other_tables(rank))
     found["by the caller"] = lambda: sharded_by_the_caller(folder)
     found["stopped"] = lambda: stopped(folder)
+    found["scaled"] = lambda: scaled(rank, folder)
     for kind in ("FULL_STATE_DICT", "SHARDED_STATE_DICT"):
         found[kind] = lambda kind=kind: saved(folder / kind, kind)
     return found
@@ -199,15 +243,34 @@ def work(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES
     )
-    only = os.environ.get("ENGRAM_TEST_CASES")
+    write_outcomes(rank, Path(folder), makers(rank, Path(folder)))
+    distributed.destroy_process_group()
+
+
+def work_on_gpus(rank: int, folder: str) -> None:
+    """Do some cases as one of the processes, each of which has a GPU."""
+    warnings.simplefilter("ignore")
+    torch.cuda.set_device(rank)
+    torch.cuda.init()
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(PROCESSES))
+    distributed.init_process_group(
+        "nccl", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES
+    )
+    every = makers(rank, Path(folder))
+    chosen = {name: every[name] for name in ON_GPUS if name in every}
+    chosen["fp16"] = lambda: trained("plain", Path(folder), fp16=True)
+    write_outcomes(rank, Path(folder), chosen)
+    distributed.destroy_process_group()
+
+
+def write_outcomes(rank: int, folder: Path, cases: dict[str, Callable[[], dict[str, Any]]]) -> None:
+    """Write outcome or traceback of each case."""
     outcomes: dict[str, Any] = {}
-    for name, make in makers(rank, Path(folder)).items():
-        if only and name not in only.split(","):
-            continue
+    for name, make in cases.items():
         try:
             outcomes[name] = make()
         except Exception:
             outcomes[name] = traceback.format_exc()
         distributed.barrier()
-    torch.save(outcomes, Path(folder) / f"outcomes-{rank}.pt")
-    distributed.destroy_process_group()
+    torch.save(outcomes, folder / f"outcomes-{rank}.pt")

@@ -127,6 +127,12 @@ def test_all_processes_stop_where_one_has_a_loss_that_is_no_number(outcomes):
     assert second["error"]["what"] == "loss"
 
 
+def test_a_row_that_overflows_in_one_process_is_known_to_all_scalers(outcomes):
+    for found in of_all(outcomes, "scaled"):
+        assert found["sound"] == [True, True]
+        assert found["not finite"] == [False, False]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_ends_bit_for_bit_as_the_whole_one(outcomes, kind):
     for found in of_all(outcomes, kind):
@@ -138,6 +144,11 @@ def test_a_resumed_run_ends_bit_for_bit_as_the_whole_one(outcomes, kind):
 def test_the_whole_base_learns_as_in_one_process(outcomes, tmp_path):
     first, _ = of_all(outcomes, "FULL_STATE_DICT")
     assert_same_end(first["whole"], alone("plain", tmp_path, freeze_base=False))
+
+
+def test_a_checkpoint_that_fsdp_has_not_made_is_refused(outcomes):
+    for found in of_all(outcomes, "FULL_STATE_DICT"):
+        assert "it is no checkpoint of FSDP. Resume it without" in found["refused"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,6 +167,8 @@ def test_what_is_saved_is_loaded_by_one_process(outcomes, folder, kind, where):
     found = bank_weights(model)
     assert is_same(found, first["whole"]["banks"]) == (where == "last")
     assert found.keys() == first["whole"]["banks"].keys()
+    if where == "last":  # what binds tables of users to banks
+        assert require_attachment(model).bank_fingerprint() == first["whole"]["digest"]
 
 
 def test_a_full_state_dict_is_a_clean_base(outcomes, folder):

@@ -143,14 +143,11 @@ class _Reader:
 
         model: Any = parameter.detach()
         like, begin = _own_part(model, name)
-        local: Tensor | None = None
+        local = torch.empty(like.shape, dtype=self._dtype(parts[0][0], name), device=like.device)
         for path, first in parts:
             with safe_open(path, framework="pt") as file:
                 part = file.get_slice(name)
                 low, high = max(begin, first), min(begin + len(like), first + part.get_shape()[0])
-                if local is None:
-                    dtype = part[:0].dtype
-                    local = torch.empty(like.shape, dtype=dtype, device=like.device)
                 if low < high:
                     local[low - begin : high - begin] = part[low - first : high - first]
         return DTensor.from_local(
@@ -178,6 +175,10 @@ class _Reader:
         if joined:
             joined[_ROWS] = joined[_ROWS] - share.first
         return joined
+
+    def _dtype(self, path: Path, name: str) -> torch.dtype:
+        with safe_open(path, framework="pt") as file:
+            return file.get_slice(name)[:0].dtype
 
     def _whole(self, path: Path, name: str) -> Tensor:
         with safe_open(path, framework="pt") as file:
