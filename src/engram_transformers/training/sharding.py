@@ -58,11 +58,15 @@ def prepare_sharded(
 
 
 def _leave_as_it_is(accelerator: Any, given: tuple[Any, ...]) -> None:
-    """Let accelerate look for no blocks in a model that its caller has sharded."""
+    """Let accelerate take a model that is sharded already as it is."""
     from torch.distributed.fsdp import FSDPModule
 
-    if any(isinstance(one, FSDPModule) for one in given):
-        # fully_shard renames their classes, so accelerate would not find them (1.15).
+    models = [one for one in given if isinstance(one, nn.Module)]
+    sharded = [part for model in models for part in model.modules() if isinstance(part, FSDPModule)]
+    for part in sharded:
+        part.reshard()  # a forward leaves some weights whole, in the places of shards
+    if any(isinstance(model, FSDPModule) for model in models):
+        # fully_shard renames classes, so accelerate would not find the blocks' (1.15).
         accelerator.state.fsdp_plugin.auto_wrap_policy = None
 
 
