@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_sharded(weight: Tensor) -> bool:
     """Say whether a weight is a `DTensor`: this process holds a part of it."""
     return hasattr(weight, "device_mesh") and hasattr(weight, "placements")
+
+
+def class_name(module: nn.Module) -> str:
+    """Return the name of a module's class, without what `fully_shard` puts before it."""
+    names = [kind.__name__ for kind in type(module).__mro__]
+    return next(name for name in names if not name.startswith("FSDP"))
 
 
 def sharded_samples(weights: list[Tensor], count: int) -> list[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import xxhash
@@ -19,7 +19,12 @@ from engram_transformers.config import EngramConfig
 from engram_transformers.fingerprint import whole_weight
 from engram_transformers.sharding import is_sharded
 
+if TYPE_CHECKING:
+    from engram_transformers.banks.sharded import ShardedTable  # DTensor takes its time to import
+
 TABLE = "table.weight"
+OWN_ROWS = "table.local"
+"""What `named_parameters` calls the rows of a table that is shared out over processes."""
 TRAINING = (
     "A bank whose rows are in host memory or in files can't be trained. Bring it back first:"
     ' offload_banks(model, to="device").'
@@ -79,7 +84,18 @@ class AttachedBank(BankMemory):
         table = self._modules.get("table")
         return table if isinstance(table, OffloadedTable) else None
 
-    def replace_table(self, table: nn.Embedding | OffloadedTable) -> None:
+    @property
+    def own_rows(self) -> Tensor:
+        """The table's rows as autograd and optimisers know them: of a shared one, those here."""
+        found = self.shared_rows
+        return self.table.weight if found is None else found
+
+    @property
+    def shared_rows(self) -> Tensor | None:
+        """The rows that are here, if the table is shared out over processes (`ShardedTable`)."""
+        return getattr(self._modules.get("table"), "local", None)
+
+    def replace_table(self, table: nn.Embedding | OffloadedTable | ShardedTable) -> None:
         """Read rows from somewhere else from now on."""
         self._modules["table"] = table
 
@@ -112,6 +128,8 @@ class AttachedBank(BankMemory):
         found: dict[str, tuple[Tensor, ...]] = {n: (w,) for n, w in self.named_parameters()}
         if self.offloaded is not None:
             found[TABLE] = self.offloaded.heads
+        elif found.pop(OWN_ROWS, None) is not None:
+            found[TABLE] = (self.table.weight,)
         return dict(sorted(found.items()))
 
     def requires_grad_(self, requires_grad: bool = True) -> AttachedBank:

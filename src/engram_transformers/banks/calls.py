@@ -130,7 +130,7 @@ def begin_bank_call(
         ids = bank.numbers[window[:, begin:].to(device)]  # coded ids count from the end, too
         found = bank_addresses(ids, None, bank.bank_hash, starts=starts[:, begin:].to(device))
         addresses[layer] = found[:, first - begin :]
-        trained = layer not in rows and bank.table.weight.requires_grad
+        trained = layer not in rows and bank.own_rows.requires_grad
         if seq and torch.is_grad_enabled() and trained:
             spared = _first_token(padding[:, first:]) if spared is None else spared
             addresses[layer] = _without_padding(addresses[layer], padding[:, first:], spared)

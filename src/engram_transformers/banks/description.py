@@ -22,6 +22,7 @@ from engram_transformers.banks.file_errors import BankFileError
 from engram_transformers.banks.sizes import BankConfig
 from engram_transformers.config import EngramConfig
 from engram_transformers.lora import public_name
+from engram_transformers.sharding import class_name
 from engram_transformers.strict_json import parse_json, shown
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class BanksDescription:
             attachment.blocks,
             attachment.model_fingerprint(),
             attachment.tokenizer_fingerprint,
-            name or type(attachment.model).__name__,
+            name or class_name(attachment.model),
             files,
             weight_map,
         )

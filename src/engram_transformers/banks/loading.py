@@ -29,7 +29,7 @@ from engram_transformers.banks.shards import check_shards
 from engram_transformers.banks.weights import Piece, pieces_of
 from engram_transformers.errors import ConfigError, LayerIndexError
 from engram_transformers.patching import attach, forget_compiled_code, prepare
-from engram_transformers.sharding import is_sharded
+from engram_transformers.sharding import class_name, is_sharded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -183,7 +183,7 @@ def _require(
     dtypes = _require_files(attachment, folder, description, digests=digests)
     fingerprint = attachment.model_fingerprint()
     if fingerprint != description.model:
-        name = getattr(attachment.model, "name_or_path", "") or type(attachment.model).__name__
+        name = getattr(attachment.model, "name_or_path", "") or class_name(attachment.model)
         warning = OtherCheckpointWarning(
             description.model_name, description.model, name, fingerprint
         )

@@ -68,7 +68,12 @@ def sum_repeated_rows_(tables: Iterable[Tensor]) -> None:
             _set_gradient(table, *rows)
 
 
-def clip_gradient_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+def clip_gradient_norm_(
+    parameters: Iterable[Tensor],
+    max_norm: float,
+    shares: Iterable[Tensor] = (),
+    group: distributed.ProcessGroup | None = None,
+) -> Tensor:
     """Clip the norm of all gradients together, dense ones and those of rows.
 
     As `torch.nn.utils.clip_grad_norm_` on dense gradients: all are scaled by
@@ -78,6 +83,9 @@ def clip_gradient_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor
     Args:
         parameters: All that are trained, tables among them.
         max_norm: The highest norm allowed; infinity only measures.
+        shares: Those of the parameters that are this process's share of a table's rows. Then all
+            processes must call this, and the norm is that of all shares.
+        group: The processes that share tables; None for all.
 
     Returns:
         The norm before clipping, a scalar on the first gradient's device; zero without gradients.
@@ -88,15 +96,22 @@ def clip_gradient_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor
     """
     if not max_norm > 0:
         raise BankConfigError("max_norm", max_norm, "a number above 0")
+    shares = list(shares)
     trained = [parameter for parameter in parameters if parameter.grad is not None]
     dense = [parameter for parameter in trained if _layout(parameter) == torch.strided]
     tables = [parameter for parameter in trained if _layout(parameter) != torch.strided]
     sums = [rows for table in tables if (rows := summed_rows(table)) is not None]
-    norms = [torch.linalg.vector_norm(gradients) for _, gradients in sums]
+    is_share = [any(table is share for share in shares) for table in tables]
+    own = [torch.linalg.vector_norm(gradients) for _, gradients in sums]
+    norms = [norm for norm, shared in zip(own, is_share, strict=True) if not shared]
+    if shares:
+        parts = [norm for norm, shared in zip(own, is_share, strict=True) if shared]
+        norms.append(_norm_of_all(parts, shares[0], group))
     norms += [get_total_norm(_gradients(alike)) for alike in _by_mesh(dense)]
     if not norms:
         return torch.tensor(0.0)
-    whole = [_whole(norm).to(trained[0].device, torch.float32) for norm in norms]
+    device = (trained or shares)[0].device
+    whole = [_whole(norm).to(device, torch.float32) for norm in norms]
     norm = torch.linalg.vector_norm(torch.stack(whole))
     # Of a norm of 0, torch makes the factor 1: what is not finite stays as it is.
     scaling = torch.where(norm.isfinite(), norm, 0.0)
@@ -191,6 +206,18 @@ def _by_mesh(parameters: list[Tensor]) -> list[list[Tensor]]:
         mesh = getattr(parameter.grad, "device_mesh", None)
         meshes.setdefault(mesh, []).append(parameter)
     return list(meshes.values())
+
+
+def _norm_of_all(
+    norms: list[Tensor], share: Tensor, group: distributed.ProcessGroup | None
+) -> Tensor:
+    """Return the norm of what lies in several processes, each of which has some norms or none."""
+    dtype = torch.promote_types(share.dtype, torch.float32)
+    squares = torch.zeros((), dtype=dtype, device=share.device)
+    for norm in norms:
+        squares += norm.to(squares).square()
+    distributed.all_reduce(squares, group=group)
+    return squares.sqrt()
 
 
 def _whole(norm: Tensor) -> Tensor:

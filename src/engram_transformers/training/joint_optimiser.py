@@ -137,6 +137,25 @@ class JointOptimiser(Optimizer):
         self.dense.load_state_dict({"state": dense, "param_groups": groups[:own]})
         self._join()
 
+    def require_fitting(self, groups: list[Group]) -> None:
+        """Raise unless saved groups are of the same parameters, tables included.
+
+        Args:
+            groups: `param_groups` of a saved state.
+
+        Raises:
+            JointStateError: If they are not.
+        """
+        problems = self._problems(groups, {})
+        for here, saved in zip(
+            self.rows.param_groups, groups[len(self.dense.param_groups) :], strict=False
+        ):
+            names, told = here.get("param_names"), saved.get("param_names")
+            if not problems and None not in (names, told) and names != told:
+                problems.append(f"it has {told} where {names} are here")
+        if problems:
+            raise JointStateError(problems)
+
     def _join(self) -> None:
         self.param_groups = [*self.dense.param_groups, *self.rows.param_groups]
         self._is_joined = True
@@ -164,6 +183,13 @@ class JointOptimiser(Optimizer):
         return problems
 
 
+def joint_of(optimiser: object) -> JointOptimiser | None:
+    """Return the joint optimiser inside accelerate's wrappers, None if there is none."""
+    while optimiser is not None and not isinstance(optimiser, JointOptimiser):
+        optimiser = getattr(optimiser, "optimizer", None) if _is_optimiser(optimiser) else None
+    return optimiser
+
+
 def name_parameters(optimiser: Optimizer, names: Mapping[Tensor, str]) -> None:
     """Give the groups of an optimiser the names of their parameters, which it saves and compares.
 
@@ -182,6 +208,10 @@ def _shape_of_average(state: Mapping[str, Any] | None) -> tuple[int, ...] | None
     """Return the shape of a parameter that Adam remembers; None where nothing tells."""
     average = (state or {}).get("exp_avg")
     return tuple(average.shape) if isinstance(average, Tensor) else None
+
+
+def _is_optimiser(one: object) -> bool:
+    return isinstance(one, Optimizer)
 
 
 def _count(groups: list[Group]) -> int:

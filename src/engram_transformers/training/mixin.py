@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from engram_transformers.attachment import Attachment
 from engram_transformers.banks.errors import BankConfigError
-from engram_transformers.banks.loading import load_banks, require_fitting_banks
 from engram_transformers.banks.optimiser import RowAdagrad, RowAdam
 from engram_transformers.banks.row_gradients import (
     average_rows_,
@@ -20,32 +17,34 @@ from engram_transformers.banks.row_gradients import (
     sum_repeated_rows_,
 )
 from engram_transformers.banks.row_optimiser import RowOptimiser
-from engram_transformers.banks.saving import save_banks
 from engram_transformers.extras import require_package
 from engram_transformers.training.callback import BankCallback
-from engram_transformers.training.errors import UnsupportedTrainingError
-from engram_transformers.training.joint_optimiser import JointOptimiser, name_parameters
+from engram_transformers.training.checkpoints import BankCheckpoints
+from engram_transformers.training.joint_optimiser import (
+    JointOptimiser,
+    joint_of,
+    name_parameters,
+)
 from engram_transformers.training.preparation import (
     require_saved_gates,
     require_trainable_banks,
-    set_trainable,
     share_tables,
     tables_of,
     trainable_banks,
 )
+from engram_transformers.training.sharding import (
+    average_shared_gradients_,
+    group_apart,
+    prepare_sharded,
+)
 from engram_transformers.training.stopping import StepWatch
+from engram_transformers.training.support import require_supported
 from engram_transformers.training.telemetry import BankTelemetry
 
-if TYPE_CHECKING:
-    from transformers import Trainer as _Base
-else:
-    _Base = object
-
 RowOptimiserName = Literal["adam", "adagrad"]
-TELEMETRY_NAME = "engram_telemetry.safetensors"
 
 
-class EngramTrainerMixin(_Base):
+class EngramTrainerMixin(BankCheckpoints):
     """Put this before a trainer's class, and it trains banks; see `EngramTrainer` for what it does.
 
     Args:
@@ -93,7 +92,7 @@ class EngramTrainerMixin(_Base):
         self._has_clipped = False
         self._telemetry: BankTelemetry | None = None
         super().__init__(model, args, *positional, **named)
-        self._require_supported()
+        require_supported(self)
         if telemetry:
             self._telemetry = BankTelemetry(self._attachment)
         self.add_callback(BankCallback(self))
@@ -120,7 +119,8 @@ class EngramTrainerMixin(_Base):
         self._watch.forget()
         attachment, model = self._attachment, self._whole_model
         with trainable_banks(model, attachment, freeze_base=self.freeze_base):
-            share_tables(attachment)
+            if not self._is_sharded:
+                share_tables(attachment)
             if self._telemetry is None:
                 return super().train(*args, **named)
             with self._telemetry.watching():
@@ -132,6 +132,12 @@ class EngramTrainerMixin(_Base):
         # Of this object only. Trainer itself has a method for clipping in recent releases alone.
         accelerator: Any = self.accelerator
         accelerator.clip_grad_norm_ = self.finish_gradients
+        self._is_sharded = bool(getattr(accelerator, "is_fsdp2", False))
+        if self._is_sharded:
+            prepare = accelerator.prepare
+            accelerator.prepare = lambda *given, **named: prepare_sharded(
+                prepare, accelerator, self._attachment, given, named
+            )
 
     def create_optimizer(self, *args: Any, **named: Any) -> Any:
         """Make the joint optimiser: the trainer's own for all but tables, and one of rows."""
@@ -148,6 +154,8 @@ class EngramTrainerMixin(_Base):
                 for table in tables.values():
                     table.requires_grad_(True)
             dense: Any = self.optimizer
+            if self._is_sharded:
+                group_apart(dense, attachment)
             name_parameters(dense, {weight: name for name, weight in model.named_parameters()})
             self.optimizer = JointOptimiser(dense, self._make_row_optimiser(tables))
         return self.optimizer
@@ -177,16 +185,24 @@ class EngramTrainerMixin(_Base):
             NonFiniteError: If a loss or the norm is NaN or infinite. A norm is not looked at while
                 a `GradScaler` is used, which leaves such steps out itself.
         """
-        average_rows_(tables_of(self._attachment).values())
+        tables = tables_of(self._attachment).values()
+        is_scaled = self.accelerator.scaler is not None and self.accelerator.scaler.is_enabled()
+        if self._is_sharded:
+            average_shared_gradients_(self._attachment, is_scaled=is_scaled)
+        else:
+            average_rows_(tables)
         self.accelerator.unscale_gradients()
         chosen = self._whole_model.parameters() if parameters is None else parameters
-        norm = clip_gradient_norm_(chosen, max_norm)
-        is_scaled = self.accelerator.scaler is not None and self.accelerator.scaler.is_enabled()
+        norm = clip_gradient_norm_(chosen, max_norm, tables if self._is_sharded else ())
         step, folder = self.state.global_step + 1, str(self.args.output_dir)
         self._watch.require_finite(None if is_scaled else norm, folder, step, self.state.epoch)
         self._watch.forget()
         self._has_clipped = True
         return norm
+
+    def _has_mixed_mesh_grads(self, model: Any) -> bool:
+        """Say no: the trainer would measure gradients of several meshes itself, but not rows'."""
+        return False
 
     def require_finished_gradients(self) -> None:
         """Do what clipping does if the trainer was not asked to clip and so did not."""
@@ -195,12 +211,10 @@ class EngramTrainerMixin(_Base):
 
     def telemetry_rates(self) -> dict[str, float]:
         """Return `BankTelemetry.rates`; nothing without telemetry or before the first step."""
-        optimiser: Any = self.optimizer
-        while optimiser is not None and not isinstance(optimiser, JointOptimiser):
-            optimiser = getattr(optimiser, "optimizer", None)  # accelerate's wrapper
-        if self._telemetry is None or optimiser is None:
+        joint = joint_of(self.optimizer)
+        if self._telemetry is None or joint is None:
             return {}
-        return self._telemetry.rates(optimiser.rows)
+        return self._telemetry.rates(joint.rows)
 
     def log(self, logs: dict[str, float], *args: Any, **named: Any) -> None:
         """Log, with what telemetry knows beside the loss."""
@@ -208,40 +222,6 @@ class EngramTrainerMixin(_Base):
             told = {**self.telemetry_rates(), **self._telemetry.activity()}
             logs.update({f"engram/{name}": value for name, value in told.items()})
         super().log(logs, *args, **named)
-
-    def _save(self, output_dir: str | None = None, *args: Any, **named: Any) -> None:
-        super()._save(output_dir, *args, **named)
-        if self.args.should_save:
-            save_banks(self._whole_model, Path(output_dir or str(self.args.output_dir)))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **named: Any) -> None:
-        require_fitting_banks(self._whole_model, Path(resume_from_checkpoint))
-        super()._load_from_checkpoint(resume_from_checkpoint, *args, **named)
-        load_banks(self._whole_model, Path(resume_from_checkpoint))
-        # PEFT makes what it loads trainable.
-        set_trainable(self._whole_model, self._attachment, freeze_base=self.freeze_base)
-
-    def _load_best_model(self) -> None:
-        super()._load_best_model()
-        load_banks(self._whole_model, Path(str(self.state.best_model_checkpoint)))
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self._telemetry is not None:
-            counters = self._telemetry.state_dict()  # of all processes
-            if self.args.should_save:
-                save_file(counters, Path(output_dir) / TELEMETRY_NAME)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        file = None if checkpoint is None else Path(checkpoint) / TELEMETRY_NAME
-        if self._telemetry is not None and file is not None and file.exists():
-            self._telemetry.load_state_dict(load_file(file))
-
-    @property
-    def _whole_model(self) -> nn.Module:
-        model: Any = self.model
-        return model
 
     def _make_row_optimiser(self, tables: dict[str, Tensor]) -> RowOptimiser:
         args, named = self.args, list(tables.items())
@@ -254,30 +234,3 @@ class EngramTrainerMixin(_Base):
     def _has_optimiser(self) -> bool:
         trainer: Any = self
         return trainer.optimizer is not None
-
-    def _require_supported(self) -> None:
-        """Refuse by name what would train banks wrongly."""
-        if self._has_optimiser():
-            raise UnsupportedTrainingError(
-                "an optimiser of your own",
-                "rows need theirs. Leave `optimizers` out; `args.optim` chooses the one of all"
-                " other weights.",
-            )
-        if self.is_deepspeed_enabled:
-            raise UnsupportedTrainingError("DeepSpeed", "it knows no gradients of rows. Use DDP.")
-        if self.is_fsdp_enabled or getattr(self, "is_fsdp_xla_enabled", False):
-            raise UnsupportedTrainingError(
-                "FSDP",
-                "tables can't be sharded yet. Use DDP: a frozen base has no optimiser state.",
-            )
-        if getattr(self, "is_distributed_loading_by_transformers", False):
-            raise UnsupportedTrainingError(
-                "a base that is sharded over processes", "load it whole in each process."
-            )
-        if self.args.n_gpu > 1:
-            raise UnsupportedTrainingError(
-                "torch.nn.DataParallel",
-                f"one process has {self.args.n_gpu} devices. Start one process for each"
-                " (torchrun --nproc-per-node=…), or show this one a single device"
-                " (CUDA_VISIBLE_DEVICES=0).",
-            )

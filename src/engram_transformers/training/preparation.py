@@ -11,6 +11,7 @@ from torch import Tensor, distributed, nn
 from engram_transformers.active import is_disabled
 from engram_transformers.attachment import Attachment, find_attachment
 from engram_transformers.banks.file_errors import NoBanksError
+from engram_transformers.sharding import is_sharded
 from engram_transformers.training.errors import (
     UnsupportedTrainingError,
     UntrainableBankError,
@@ -54,6 +55,13 @@ def require_trainable_banks(model: object) -> Attachment:
                     r' exclude_modules=r".*\.engram(_bank)?\..*".',
                 )
         for name, weight in bank.named_parameters():
+            if is_sharded(weight):
+                raise UntrainableBankError(
+                    f"{name} of layer {layer}",
+                    "FSDP has sharded it with the base, so its gradient would be as large as the"
+                    " table. Call add_engram behind fully_shard, or give fully_shard the banks'"
+                    " parameters as ignored_params.",
+                )
             if torch.finfo(weight.dtype).bits < 32:
                 raise UntrainableBankError(
                     f"{name} of layer {layer}",
@@ -64,10 +72,9 @@ def require_trainable_banks(model: object) -> Attachment:
 
 
 def tables_of(attachment: Attachment) -> dict[str, Tensor]:
-    """Return the banks' tables by name, in the order of layers."""
+    """Return the banks' tables by name, in the order of layers; of shared ones, the rows here."""
     return {
-        f"layer {layer} table": bank.table.weight
-        for layer, bank in sorted(attachment.banks.items())
+        f"layer {layer} table": bank.own_rows for layer, bank in sorted(attachment.banks.items())
     }
 
 
@@ -108,26 +115,30 @@ def trainable_banks(
     `requires_grad` of every parameter, `sparse` of the tables, what DDP ignores, and the banks'
     gradients, which nothing else could use, are as they were found.
     """
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    tables = [bank.table for bank in attachment.banks.values()]
-    sparse = [table.sparse for table in tables]
+    # By name: FSDP2 puts others into their places, and a table that it shares out has no name.
+    flags = {_plain(name): weight.requires_grad for name, weight in model.named_parameters()}
+    tables = {layer: bank.own_rows.requires_grad for layer, bank in attachment.banks.items()}
+    sparse = {layer: bank.table.sparse for layer, bank in attachment.banks.items()}
     ignored = getattr(model, _IGNORED_BY_DDP, None)
     had_own = _IGNORED_BY_DDP in model.__dict__
     try:
         set_trainable(model, attachment, freeze_base=freeze_base)
-        for table in tables:
-            table.sparse = True
+        for bank in attachment.banks.values():
+            bank.table.sparse = True
         # DDP would make dense ones of the tables' gradients, and over NCCL refuses sparse ones;
         # buffers of banks never change.
         names = [*(ignored or ()), *_names_for_ddp(model, attachment)]
         object.__setattr__(model, _IGNORED_BY_DDP, names)
         yield
     finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-        for table, was in zip(tables, sparse, strict=True):
-            table.sparse = was
-            table.weight.grad = None
+        for name, weight in model.named_parameters():
+            if (flag := flags.get(_plain(name))) is not None:
+                weight.requires_grad_(flag)
+        for layer, bank in attachment.banks.items():
+            bank.own_rows.requires_grad_(tables[layer])
+            bank.own_rows.grad = None
+            if bank.shared_rows is None:
+                bank.table.sparse = sparse[layer]
         if had_own:
             object.__setattr__(model, _IGNORED_BY_DDP, ignored)
         else:
@@ -139,6 +150,11 @@ def share_tables(attachment: Attachment) -> None:
     if is_shared():
         for table in tables_of(attachment).values():
             distributed.broadcast(table.data, src=0)
+
+
+def _plain(name: str) -> str:
+    """Return a parameter's name without what wrappers of blocks add to it."""
+    return name.replace("_checkpoint_wrapped_module.", "")
 
 
 def _names_for_ddp(model: nn.Module, attachment: Attachment) -> Iterator[str]:

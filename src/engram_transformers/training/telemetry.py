@@ -40,7 +40,7 @@ class BankTelemetry:
         self._positions: dict[int, Tensor] = {}
         self._last: dict[int, tuple[tuple[Any, ...], Tensor]] = {}
         for layer, bank in sorted(attachment.banks.items()):
-            device = bank.table.weight.device
+            device = bank.own_rows.device
             self._positions[layer] = torch.zeros((), dtype=torch.int64, device=device)
             for order in range(2, bank.config.max_order + 1):
                 self._counters[f"{layer}.{order}"] = DistinctCounter(device)
@@ -76,7 +76,9 @@ class BankTelemetry:
             tells apart count as one.
         """
         banks = self._attachment.banks
-        touched = sum(rows.count_touched(bank.table.weight) for bank in banks.values())
+        touched = sum(rows.count_touched(bank.own_rows) for bank in banks.values())
+        if any(bank.shared_rows is not None for bank in banks.values()):
+            touched = _sum_of_all(touched, next(iter(banks.values())).own_rows.device)
         every = sum(bank.bank_hash.rows for bank in banks.values())
         rates = {"rows_touched": touched / every}
         state = self.state_dict()
@@ -150,6 +152,13 @@ class BankTelemetry:
         # One number for all heads of an order, as good as never the same for different ones.
         grams = (addresses.unflatten(2, (orders, heads)) * self._factors).sum(3)
         add_to_each(counters, grams.movedim(2, 0), read)
+
+
+def _sum_of_all(number: int, device: torch.device) -> int:
+    """Return the sum of all processes' numbers."""
+    joined = torch.tensor(number, device=device)
+    distributed.all_reduce(joined)
+    return int(joined)
 
 
 def _activity(bank: AttachedBank, arguments: tuple[Any, ...], read: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ class EngramTrainer(EngramTrainerMixin, Trainer):
     Tables have an optimiser of rows, which changes and remembers only rows that batches read; their
     gradients are never dense. All other weights that are trained have the trainer's own
     (`args.optim`, AdamW), with its usual groups of weight decay. Accumulation, clipping, autocast,
-    gradient checkpointing, checkpoints, resuming and DDP work as in the base class. Checkpoints
-    hold the banks beside a clean base, or beside a PEFT adapter.
+    gradient checkpointing, checkpoints, resuming, DDP and FSDP2 work as in the base class.
+    Checkpoints hold the banks beside a clean base, or beside a PEFT adapter. Under FSDP2 the rows
+    of each table are shared out over the processes, and stay so after training.
 
     While it trains, `requires_grad` is set as `freeze_base` says. Afterwards, also after an error,
     all flags are as they were before.
@@ -38,8 +39,9 @@ class EngramTrainer(EngramTrainerMixin, Trainer):
         MissingExtraError: If accelerate is not installed.
         NoBanksError: If the model has no banks.
         UntrainableBankError: If a bank has fewer than 32 bits, or an adapter on its projections.
-        UnsupportedTrainingError: With FSDP, DeepSpeed, `torch.nn.DataParallel`, an optimiser given
-            by the caller, or within `engram_disabled`.
+        UnsupportedTrainingError: With FSDP version 1, DeepSpeed, `torch.nn.DataParallel`, an
+            optimiser given by the caller, or within `engram_disabled`; with FSDP2 also under
+            `torch_compile`, tensor or context parallelism, or fp16 with `freeze_base=False`.
         BankConfigError: If an option is not allowed.
 
     Example:
