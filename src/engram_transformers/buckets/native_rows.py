@@ -156,7 +156,8 @@ class NativeRows:
         if call.is_paged:
             advice = "Generate without it (model.generate)."
             raise BucketReadError(self.layer, "which continuous batching does not do yet", advice)
-        if call.override is None and torch.is_grad_enabled():
+        # Reentrant checkpointing runs its blocks without gradients at first.
+        if call.override is None and (call.has_gradients or torch.is_grad_enabled()):
             self._has_replaced = True
         return replaced(attachment, call, frame, self.layer, args[0], rows)
 
