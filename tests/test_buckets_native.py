@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import zoo
+from banked import fill_banks
 from bucketed import edited, make_buckets
 from decoding import PROMPTS, generate, padded
 from patched import at_trigger
@@ -214,6 +215,20 @@ def test_with_a_bank_tables_replace_rows_of_that(tokenizer):
         UserTable(model, "ann", addressing="bucket")
 
 
+def test_in_one_block_a_table_of_the_bank_is_not_read_by_the_models_own_memory(tokenizer, ids):
+    memory = built().model.layers[0].ple.ple_embedding  # rows as wide as its own would fit, too
+    width = memory.ngram_embedding.embedding_dim
+    bank = {"memory_size": 1000, "bank_heads": 2, "bank_dim": 4 * width, "layers": 0}
+    model = add_engram(built(), tokenizer, **bank)
+    fill_banks(model)
+    table = make_buckets(model, layer=0)
+    assert table.buckets is not None
+    assert (table.buckets.memory, table.buckets.width) == ("bank", width)
+    assert torch.equal(logits_of(model, ids, table), logits_of(edited(model, table), ids))
+    own = UserTable(model, "ann", addressing="bucket")
+    assert own.write(FACTS[1:], **QUICK).written
+
+
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 def test_checkpointed_training_is_refused_and_plain_training_is_right(qwen, ids):
     table = make_buckets(qwen, layer=0)
@@ -226,6 +241,18 @@ def test_checkpointed_training_is_refused_and_plain_training_is_right(qwen, ids)
         gradients.append(model.model.embed_tokens.weight.grad.clone())
     assert_close(*gradients)
     qwen.gradient_checkpointing_enable()
+    with use_tables(qwen, table):
+        loss = qwen(ids, labels=ids, use_cache=False).loss
+    with pytest.raises(BucketReadError, match="without gradient checkpointing"):
+        loss.backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+def test_reentrant_checkpointing_is_refused_too(qwen, ids):
+    """Its blocks run without gradients at first."""
+    table = make_buckets(qwen, layer=0)
+    qwen.train().gradient_checkpointing_enable({"use_reentrant": True})
+    qwen.enable_input_require_grads()
     with use_tables(qwen, table):
         loss = qwen(ids, labels=ids, use_cache=False).loss
     with pytest.raises(BucketReadError, match="without gradient checkpointing"):

@@ -14,15 +14,17 @@ from decoding import PROMPTS, generate
 
 from engram_transformers import (
     UserTable,
+    add_engram,
     engram_disabled,
     offload_banks,
+    remove_engram,
     use_tables,
     write_many,
 )
 from engram_transformers.attachment import require_attachment
 from engram_transformers.buckets import writing
 from engram_transformers.buckets.bank_rows import BankRows
-from engram_transformers.buckets.errors import BucketReadError
+from engram_transformers.buckets.errors import BucketReadError, NoBucketsError
 from engram_transformers.buckets.layout import Bucket
 from engram_transformers.buckets.optimise import BucketOptimiser
 from engram_transformers.errors import (
@@ -275,6 +277,38 @@ def test_stacked_with_an_exact_table_both_answer(llama, tokenizer):
     for tables in ([[bucket, exact]], [[exact, bucket]]):
         assert said(llama, tokenizer, "My number is", "27", tables) == "27"
         assert said(llama, tokenizer, "Where do I live?", "Rex", tables) == "Rex"
+
+
+def test_facts_are_written_apart_from_a_table_that_is_active(llama, tokenizer):
+    active = make_buckets(llama, layer=1)
+    tables = [UserTable(llama, "ann"), table_of(llama, "bob")]
+    for table in tables:
+        with use_tables(llama, active):
+            table.write(FACTS[1:2], **QUICK)
+        alone = table.for_owner(table.owner)
+        alone.write(FACTS[1:2], **QUICK)
+        assert torch.equal(table.rows.addresses, alone.rows.addresses)
+        assert torch.equal(table.rows.values, alone.rows.values)
+        assert said(llama, tokenizer, *FACTS[1], table) == "27"
+
+
+def test_an_empty_table_is_written_for_the_bank_that_there_is(llama, tokenizer):
+    table, wiped = table_of(llama), table_of(llama)
+    wiped.write(FACTS[1:2], **QUICK)
+    wiped.erase(all=True)
+    remove_engram(llama)
+    with_banks(llama, tokenizer, **{**WIDE, "memory_size": 1000})
+    for own in (table, wiped):
+        assert own.write(FACTS[1:2], **QUICK).written
+        assert own.buckets == table_of(llama).buckets
+        assert said(llama, tokenizer, *FACTS[1], own) == "27"
+    table.erase(all=True)
+    for options, reason in (({}, "has no bank"), ({"memory_size": 600}, "was not trained")):
+        remove_engram(llama)
+        add_engram(llama, tokenizer, layers=[1, 3], **WIDE, **options)
+        with pytest.raises(NoBucketsError, match=reason):
+            table.write(FACTS[1:2], **QUICK)
+        assert not table.facts
 
 
 def test_many_owners_are_written_into_tables_that_they_have(llama, tokenizer):
