@@ -34,8 +34,18 @@ from engram_transformers import (
 )
 from engram_transformers.attachment import require_attachment
 from engram_transformers.buckets.bank_rows import BankRows
-from engram_transformers.buckets.errors import BucketExplanationError, NoBucketsError
-from engram_transformers.errors import ConfigError, TableCountError, TableMismatchError
+from engram_transformers.buckets.errors import (
+    BucketExplanationError,
+    BucketNumberError,
+    NoBucketsError,
+)
+from engram_transformers.compiled import read_buckets
+from engram_transformers.errors import (
+    ConfigError,
+    HistoryError,
+    TableCountError,
+    TableMismatchError,
+)
 from engram_transformers.table import _subset
 
 
@@ -195,6 +205,20 @@ def test_compiled_code_reads_the_same_and_compiles_once(llama, ids):
                 assert_close(compiled(ids, use_cache=False).logits, wanted)
 
 
+def test_compiled_reading_is_refused_within_a_backward_pass(llama, ids):
+    """There the tables of the forward may not be active any more, nor on a GPU in that thread."""
+    table, numbers = make_buckets(llama), torch.zeros(*ids.shape, 4, dtype=torch.int64)
+    arguments = (ids, numbers, require_attachment(llama).number, 1, 4, 1, "")
+    for tables in (table, None):
+        leaf = torch.zeros(1, requires_grad=True)
+        leaf.register_hook(lambda _: read_buckets(*arguments)[0].sum())
+        with (
+            use_tables(llama, tables),
+            pytest.raises(HistoryError, match="without torch"),
+        ):
+            leaf.backward()
+
+
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 @pytest.mark.filterwarnings("ignore:Please specify CheckpointImpl:FutureWarning")
 @pytest.mark.parametrize("checkpointing", ["transformers", *CheckpointImpl])
@@ -270,6 +294,13 @@ def test_other_bad_input_is_refused_by_name(llama, ids, tokenizer):
         UserTable(llama, "ann", addressing="bucket", layer=2)
     assert UserTable(llama, "ann", addressing="bucket", layer=-3).layer == 1
     assert UserTable(llama, "ann", addressing="bucket").layer == 3
+    buckets = make_buckets(llama).buckets
+    assert buckets is not None
+    for row in (-1, buckets.rows):
+        with pytest.raises(BucketNumberError, match=f"There is no row {row}: the memory has"):
+            buckets.bucket(row)
+    assert buckets.bucket(buckets.rows - 1).bucket == buckets.sizes[-1] - 1
+    assert issubclass(BucketNumberError, IndexError)
     with pytest.raises(BucketExplanationError, match="explain shows exact addresses only"):
         explain(llama, PROMPTS[0], make_buckets(llama))
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 import zoo
+from banked import fill_banks
 from bucketed import edited, make_buckets
 from decoding import PROMPTS, generate, padded
 from patched import at_trigger
+from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 
 from engram_transformers import (
@@ -23,6 +25,7 @@ from engram_transformers import (
 )
 from engram_transformers.attachment import require_attachment
 from engram_transformers.buckets.errors import BucketReadError, NoBucketsError
+from engram_transformers.buckets.hashed_rows import hashed_rows_of
 from engram_transformers.errors import (
     CacheHistoryError,
     DamagedPatchError,
@@ -214,6 +217,20 @@ def test_with_a_bank_tables_replace_rows_of_that(tokenizer):
         UserTable(model, "ann", addressing="bucket")
 
 
+def test_in_one_block_a_table_of_the_bank_is_not_read_by_the_models_own_memory(tokenizer, ids):
+    memory = built().model.layers[0].ple.ple_embedding  # rows as wide as its own would fit, too
+    width = memory.ngram_embedding.embedding_dim
+    bank: Any = {"memory_size": 1000, "bank_heads": 2, "bank_dim": 4 * width, "layers": 0}
+    model = add_engram(built(), tokenizer, **bank)
+    fill_banks(model)
+    table = make_buckets(model, layer=0)
+    assert table.buckets is not None
+    assert (table.buckets.memory, table.buckets.width) == ("bank", width)
+    assert torch.equal(logits_of(model, ids, table), logits_of(edited(model, table), ids))
+    own = UserTable(model, "ann", addressing="bucket")
+    assert own.write(FACTS[1:], **QUICK).written
+
+
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 def test_checkpointed_training_is_refused_and_plain_training_is_right(qwen, ids):
     table = make_buckets(qwen, layer=0)
@@ -230,6 +247,49 @@ def test_checkpointed_training_is_refused_and_plain_training_is_right(qwen, ids)
         loss = qwen(ids, labels=ids, use_cache=False).loss
     with pytest.raises(BucketReadError, match="without gradient checkpointing"):
         loss.backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+def test_reentrant_checkpointing_is_refused_too(qwen, ids):
+    """Its blocks run without gradients at first."""
+    table = make_buckets(qwen, layer=0)
+    qwen.train().gradient_checkpointing_enable({"use_reentrant": True})
+    qwen.enable_input_require_grads()
+    with use_tables(qwen, table):
+        loss = qwen(ids, labels=ids, use_cache=False).loss
+    with pytest.raises(BucketReadError, match="without gradient checkpointing"):
+        loss.backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
+def test_the_refusal_says_how_to_train_after_a_table_was_read_with_gradients(qwen, tokenizer, ids):
+    with use_tables(qwen, make_buckets(qwen, layer=0)):
+        qwen(ids)
+    qwen.train().gradient_checkpointing_enable()
+    with pytest.raises(BucketReadError, match="after remove_engram and add_engram"):
+        qwen(ids, labels=ids, use_cache=False).loss.backward()
+    remove_engram(qwen)
+    add_engram(qwen, tokenizer)
+    qwen(ids, labels=ids, use_cache=False).loss.backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_rows_that_a_lora_adapts_are_replaced(tokenizer, ids):
+    lora = LoraConfig(target_modules=["ngram_embedding"], init_lora_weights=False)
+    model = get_peft_model(built(), lora)
+    adapted = add_engram(model, tokenizer).get_base_model().model.layers[0].ple.ple_embedding
+    table = make_buckets(model, layer=0)
+    seen = []
+    adapted.register_forward_hook(lambda module, args, rows: seen.append(rows))
+    logits_of(model, ids, table)
+    logits_of(model, ids)
+    found, base = (rows[0].unflatten(-1, (-1, table.rows.values.shape[1])) for rows in seen)
+    numbers = hashed_rows_of(require_attachment(model))[0].rows_read(ids)[0]
+    hit = torch.isin(numbers, table.rows.addresses)
+    places = torch.searchsorted(table.rows.addresses, numbers[hit])
+    assert hit.any()
+    assert torch.equal(found[hit], table.rows.values[places])
+    assert torch.equal(found[~hit], base[~hit])
 
 
 def test_what_was_cached_before_or_runs_by_itself_is_refused(qwen, tokenizer, ids):

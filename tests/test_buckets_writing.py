@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from decoding import PROMPTS, generate
 
 from engram_transformers import (
     UserTable,
+    add_engram,
     engram_disabled,
     offload_banks,
+    remove_engram,
     use_tables,
     write_many,
 )
 from engram_transformers.attachment import require_attachment
-from engram_transformers.buckets import writing
+from engram_transformers.buckets import writer
 from engram_transformers.buckets.bank_rows import BankRows
-from engram_transformers.buckets.errors import BucketReadError
+from engram_transformers.buckets.errors import BucketReadError, NoBucketsError
 from engram_transformers.buckets.layout import Bucket
 from engram_transformers.buckets.optimise import BucketOptimiser
 from engram_transformers.errors import (
@@ -185,7 +188,7 @@ def test_a_later_fact_that_would_change_an_earlier_answer_is_left_out(
             for answer, hurt in zip(answers, is_old, strict=True)
         ]
 
-    monkeypatch.setattr(writing, "ask", harmed)
+    monkeypatch.setattr(writer, "ask", harmed)
     report = table.write([("My dog", "the"), ("Where do I", "the")], **QUICK)
     assert [fact.prompt for fact in report.written] == ["Where do I"]
     assert report.failed[0].reason == "it would change the answer to 'My dog is at the'."
@@ -220,7 +223,7 @@ def test_a_later_fact_is_written_around_rows_that_an_earlier_one_has(llama, toke
             moved.extend(args[5].tolist())
             super().__init__(*args)
 
-    monkeypatch.setattr(writing, "BucketOptimiser", Watched)
+    monkeypatch.setattr(writer, "BucketOptimiser", Watched)
     report = table.write([("My bag is", "the")], **QUICK)  # one token: " Rex" begins with a space
     assert report.written, str(report)
     assert moved == sorted(bag[2:])
@@ -275,6 +278,64 @@ def test_stacked_with_an_exact_table_both_answer(llama, tokenizer):
     for tables in ([[bucket, exact]], [[exact, bucket]]):
         assert said(llama, tokenizer, "My number is", "27", tables) == "27"
         assert said(llama, tokenizer, "Where do I live?", "Rex", tables) == "Rex"
+
+
+def test_facts_are_written_apart_from_a_table_that_is_active(llama, tokenizer):
+    active = make_buckets(llama, layer=1)
+    tables = [UserTable(llama, "ann"), table_of(llama, "bob")]
+    for table in tables:
+        with use_tables(llama, active):
+            table.write(FACTS[1:2], **QUICK)
+        alone = table.for_owner(table.owner)
+        alone.write(FACTS[1:2], **QUICK)
+        assert torch.equal(table.rows.addresses, alone.rows.addresses)
+        assert torch.equal(table.rows.values, alone.rows.values)
+        assert said(llama, tokenizer, *FACTS[1], table) == "27"
+
+
+def test_forwards_of_other_threads_change_nothing(llama, tokenizer, monkeypatch):
+    alone, beside = table_of(llama), table_of(llama)
+    alone.write(FACTS[1:2], **QUICK)
+    embedding, ids = (
+        llama.get_input_embeddings(),
+        torch.tensor([tokenizer(PROMPTS[1])["input_ids"]]),
+    )
+
+    def ask() -> None:
+        louder = embedding.register_forward_hook(lambda module, args, found: 100 * found)
+        with torch.no_grad():
+            llama(ids)
+        louder.remove()
+
+    class Beside(BucketOptimiser):
+        def _logits(self, batch: Any, override: Any) -> Any:
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join()
+            return super()._logits(batch, override)
+
+    monkeypatch.setattr(writer, "BucketOptimiser", Beside)
+    beside.write(FACTS[1:2], **QUICK)
+    assert torch.equal(beside.rows.values, alone.rows.values)
+
+
+def test_an_empty_table_is_written_for_the_bank_that_there_is(llama, tokenizer):
+    table, wiped = table_of(llama), table_of(llama)
+    wiped.write(FACTS[1:2], **QUICK)
+    wiped.erase(all=True)
+    remove_engram(llama)
+    with_banks(llama, tokenizer, **{**WIDE, "memory_size": 1000})
+    for own in (table, wiped):
+        assert own.write(FACTS[1:2], **QUICK).written
+        assert own.buckets == table_of(llama).buckets
+        assert said(llama, tokenizer, *FACTS[1], own) == "27"
+    table.erase(all=True)
+    for memory_size, reason in ((0, "has no bank"), (600, "was not trained")):
+        remove_engram(llama)
+        add_engram(llama, tokenizer, layers=[1, 3], row_dim=64, memory_size=memory_size)
+        with pytest.raises(NoBucketsError, match=reason):
+            table.write(FACTS[1:2], **QUICK)
+        assert not table.facts
 
 
 def test_many_owners_are_written_into_tables_that_they_have(llama, tokenizer):

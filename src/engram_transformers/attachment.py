@@ -57,7 +57,8 @@ class Attachment(BankReading):
             after = module.register_forward_hook(self.after_model, always_call=True)
             self.handles += [before, after]
             self._hooked += [f"before {name}", f"after {name}"]
-        self.native = find_native(self)
+        # With banks, tables replace rows of those; one of the same layer must not reach both.
+        self.native = {} if self.banks else find_native(self)
         for layer, rows in self.native.items():
             self.handles.append(rows.table.register_forward_hook(rows.after_lookup))
             self._hooked.append(f"behind the n-gram rows of decoder block {layer}")

@@ -143,15 +143,15 @@ def _read_buckets(
     attachment = _attachments.get(number)
     if attachment is None:
         raise NotPatchedError("The model that was compiled")
-    frame = frame_of(attachment)
-    if frame is None or not frame.has_buckets(layer):
-        values = torch.zeros(*numbers.shape, width, device=numbers.device)
-        return values, torch.zeros_like(numbers, dtype=torch.bool)
     if in_backward():
         raise HistoryError(
             "A compiled decoder block is computed again within a backward pass, where the tables"
             " of its forward are not known. Use gradient checkpointing without torch.compile."
         )
+    frame = frame_of(attachment)
+    if frame is None or not frame.has_buckets(layer):
+        values = torch.zeros(*numbers.shape, width, device=numbers.device)
+        return values, torch.zeros_like(numbers, dtype=torch.bool)
     if problem:
         raise HistoryError(problem)
     shape = (numbers.shape[0], numbers.shape[1])

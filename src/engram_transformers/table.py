@@ -265,6 +265,7 @@ class UserTable:
             LedgerMissingError: If the table was saved without its texts.
             ModelGoneError: If the model was deleted; see `bind`.
             ConfigError: If an option is not allowed.
+            NoBucketsError: If the table is empty, and the rows it was to replace are gone.
         """
         from engram_transformers.write_options import WriteOptions
         from engram_transformers.writing import write_facts
@@ -491,9 +492,13 @@ class UserTable:
 
         Raises:
             TableMismatchError: If the table has rows and belongs to another model.
+            NoBucketsError: If it has none, and the rows it was to replace are gone.
         """
         if self.has_rows or attachment is not self.attachment:
             self._binding.require(attachment, self._owner, self._layer, writing=True, now=now)
+        elif self.buckets is not None:  # the model may have other banks by now
+            layout = require_hashed_rows(attachment, self._layer).layout
+            return self._bound(dataclasses.replace(now, buckets=layout), attachment)
         return self._bound(self._bound_as(now), attachment)
 
     def take(self, bound: UserTable, written: Written) -> WriteReport:

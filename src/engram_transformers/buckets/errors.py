@@ -23,6 +23,20 @@ class NoBucketsError(TableError, LookupError):
         self.reason = reason
 
 
+class BucketNumberError(TableError, IndexError):
+    """A memory has no row of this number.
+
+    Attributes:
+        row: The number.
+        rows: How many rows there are.
+    """
+
+    def __init__(self, row: int, rows: int) -> None:
+        super().__init__(f"There is no row {row}: the memory has {rows}, from 0 to {rows - 1}.")
+        self.row = row
+        self.rows = rows
+
+
 class BucketReadError(HistoryError):
     """Replaced rows can't be read in this way of running the model.
 

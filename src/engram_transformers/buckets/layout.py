@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+from engram_transformers.buckets.errors import BucketNumberError
+
 Kind = Literal["bank", "native"]
 
 _DIGITS = frozenset("0123456789abcdef")
@@ -59,15 +61,19 @@ class BucketLayout:
         Args:
             row: From 0 to `rows` - 1.
 
+        Raises:
+            BucketNumberError: If there is no such row.
+
         Example:
             >>> BucketLayout("bank", 4, (2, 2, 3), (5, 7, 11), "0" * 32).bucket(13)
             Bucket(order=3, head=0, bucket=1)
         """
+        left = row
         for place, (order, size) in enumerate(zip(self.orders, self.sizes, strict=True)):
-            if row < size:
-                return Bucket(order, place - self.orders.index(order), row)
-            row -= size
-        raise IndexError(f"There are {self.rows} rows.")
+            if 0 <= left < size:
+                return Bucket(order, place - self.orders.index(order), left)
+            left -= size
+        raise BucketNumberError(row, self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""

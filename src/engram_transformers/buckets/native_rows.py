@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from engram_transformers.attachment import Attachment
 
 _NO_GRADIENTS = (
-    "Its blocks are checkpointed and computed again within the backward pass, where the tables of"
-    " their forward are not known. Train without gradient checkpointing, or without the table."
+    "Its blocks are checkpointed and computed again within the backward pass, where nobody knows"
+    " whether their forward read the table. Train without gradient checkpointing; or without the"
+    " table, after remove_engram and add_engram, and read tables under torch.no_grad() only."
 )
 
 
@@ -141,7 +142,7 @@ class NativeRows:
         frame = None if torch.compiler.is_compiling() else frame_of(attachment)
         if call is None and not torch.compiler.is_compiling() and in_backward():
             if self._has_replaced:
-                raise BucketReadError(self.layer, "which is trained through", _NO_GRADIENTS)
+                raise BucketReadError(self.layer, "which were read with gradients", _NO_GRADIENTS)
             return None
         if not replaces(attachment, call, frame, self.layer):
             return None
@@ -156,7 +157,8 @@ class NativeRows:
         if call.is_paged:
             advice = "Generate without it (model.generate)."
             raise BucketReadError(self.layer, "which continuous batching does not do yet", advice)
-        if call.override is None and torch.is_grad_enabled():
+        # Reentrant checkpointing runs its blocks without gradients at first.
+        if call.override is None and (call.has_gradients or torch.is_grad_enabled()):
             self._has_replaced = True
         return replaced(attachment, call, frame, self.layer, args[0], rows)
 
@@ -175,7 +177,7 @@ class NativeRows:
         orders = tuple(n for n in range(2, hashing.ngram_size + 1) for _ in range(per_order))
         sizes = tuple(int(size) for size in hashing.head_vocab_sizes)
         table: Any = self._table
-        width = int(table.embedding_dim)
+        width = int(table.weight.shape[1])  # PEFT wraps embeddings, without their `embedding_dim`
         return BucketLayout("native", width, orders, sizes, digest.hexdigest())
 
 

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from engram_transformers.attachment import Attachment
 from engram_transformers.batch import arrange
 from engram_transformers.buckets.hashed_rows import HashedRows
+from engram_transformers.calls import current_call
 from engram_transformers.evaluation import left_padded
 from engram_transformers.partial_model import run_reading, takes_positions
 from engram_transformers.sequences import Wording
@@ -148,7 +149,9 @@ class BucketOptimiser:
         squares: list[Tensor] = []
 
         def note(_: nn.Module, args: tuple[Any, ...]) -> None:
-            squares.append(args[0].detach().float().pow(2).mean())
+            call = current_call(self.attachment)
+            if call is not None and call.override is override:  # not another thread's
+                squares.append(args[0].detach().float().pow(2).mean())
 
         def override(layer: int, numbers: Tensor, rows: Tensor) -> Tensor:
             if layer == self.memory.layer:

@@ -26,8 +26,8 @@ def replaces(attachment: PatchState, call: Call | None, frame: Frame | None, lay
     """
     if torch.compiler.is_compiling():
         return attachment.tables_open
-    if call is not None and call.override is not None:
-        return True
+    if call is not None and (call.override is not None or call.replace is not None):
+        return call.override is not None  # while writing, whatever tables are active
     return frame is not None and frame.has_buckets(layer)
 
 
