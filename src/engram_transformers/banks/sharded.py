@@ -44,7 +44,8 @@ class ShardedTable(nn.Module):
         """The whole table, (rows, width): without gradients, sharing the memory of `local`."""
         local = self.local.detach()
         known = self._weight
-        if known is None or known.to_local().data_ptr() != local.data_ptr():
+        # Where no rows are, all memory has the same address.
+        if known is None or _place_of(known.to_local()) != _place_of(local):
             shape = (self.share.rows, local.shape[1])
             # The same object until it moves: what reads a table by heads gathers it once.
             self._weight = known = DTensor.from_local(
@@ -121,6 +122,10 @@ class ShardedTable(nn.Module):
         own = found.to_local() if is_shared else found[self.share.first : self.share.last]
         with torch.no_grad():
             self.local.copy_(own)
+
+
+def _place_of(rows: Tensor) -> tuple[int, torch.dtype, torch.device]:
+    return rows.data_ptr(), rows.dtype, rows.device
 
 
 def sharing_mesh(device: torch.device) -> DeviceMesh:
