@@ -17,8 +17,9 @@ from bank_training import base_weights, corpus, make_trainer, with_new_banks
 from banked import fill_banks
 from peft import LoraConfig, get_peft_model
 from torch import distributed
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from training_processes import BATCH, OPTIONS, PROCESSES, Poisoned, Watched
+from transformers.trainer_utils import IntervalStrategy
 
 from engram_transformers.attachment import require_attachment
 from engram_transformers.lora import ENGRAM_MODULES
@@ -160,7 +161,15 @@ def sharded_by_the_caller(folder: Path) -> dict[str, Any]:
     fully_shard(model, ignored_params=ours)
     with torch.no_grad():  # some weights stay whole after it
         model(corpus(1)[0]["input_ids"].unsqueeze(0))
-    return trained("plain", folder, model=model)
+    trainer = sharded_trainer("plain", folder, model=model)
+    trainer.eval_dataset = corpus(4, seed=1)  # and so do they after the last evaluation
+    trainer.args.eval_strategy, trainer.args.eval_steps = IntervalStrategy.STEPS, 3
+    trainer.train()
+    assert any("eval_loss" in entry for entry in trainer.state.log_history)
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+    return outcome(trainer)
 
 
 def stopped(folder: Path) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import pytest
 import tiny
@@ -14,10 +16,13 @@ from banked import with_banks
 from saved_banks import content, same_weights, weights_of
 from torch import distributed
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from engram_transformers import load_engram, save_engram
 from engram_transformers.attachment import require_attachment
-from engram_transformers.banks.file_errors import BankMismatchError
+from engram_transformers.banks import shards
+from engram_transformers.banks.file_errors import BankMismatchError, BankSaveError
+from engram_transformers.banks.sharded import shard_table, sharing_mesh
 
 
 def made(seed: int) -> Any:
@@ -58,6 +63,44 @@ def check(folder: Path, rank: int) -> None:
         load_engram(other, folder / "small")
 
 
+def shared_out() -> Any:
+    """Return a model whose banks' rows are shared out, as after training under FSDP2."""
+    model = made(0)
+    mesh = sharing_mesh(torch.device("cpu"))
+    for bank in require_attachment(model).banks.values():
+        bank.replace_table(shard_table(bank.table.weight, mesh, torch.device("cpu")))
+    return model
+
+
+def check_shared_out(folder: Path, rank: int) -> None:
+    """All know when the files are there, or that they can't be; no table is ever gathered."""
+    single, model = made(0), shared_out()
+    digest = require_attachment(single).bank_fingerprint()
+    heads = [b.bank_hash.primes.flatten() for b in require_attachment(single).banks.values()]
+    row = next(iter(require_attachment(single).banks.values())).table.weight[0].nbytes
+    middle = int(torch.cat(heads).sort().values[3]) * row  # some heads are larger than a file
+    with patch.object(DTensor, "full_tensor", side_effect=AssertionError("gathered")):
+        for size in ("5GB", middle):
+            save_engram(model, folder / f"parts-{size}", max_shard_size=size)
+            load_engram(model, folder / f"parts-{size}")  # without a barrier
+            assert require_attachment(model).bank_fingerprint() == digest
+            if rank == 0:
+                save_engram(single, folder / f"one-{size}", max_shard_size=size)
+                assert content(folder / f"parts-{size}") == content(folder / f"one-{size}")
+        flush = MagicMock(side_effect=[None, OSError(errno.ENOSPC, "full")])
+        with (
+            patch.object(shards, "_flush", flush),
+            pytest.raises(BankSaveError, match="full" if rank == 0 else "first process") as failed,
+        ):
+            save_engram(model, folder / "full", max_shard_size=middle)
+        assert failed.value.errno == errno.ENOSPC
+        (folder / "file").touch()
+        with pytest.raises(BankSaveError):
+            save_engram(model, folder / "file" / "below")
+        save_engram(model, folder / "full")
+        load_engram(model, folder / "full")
+
+
 def work(rank: int, folder: str) -> None:
     """Check as one of the processes, and write what went wrong."""
     torch.set_num_threads(1)
@@ -67,6 +110,7 @@ def work(rank: int, folder: str) -> None:
     )
     try:
         check(Path(folder), rank)
+        check_shared_out(Path(folder), rank)
         found = ""
     except BaseException:
         found = traceback.format_exc()

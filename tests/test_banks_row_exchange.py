@@ -90,6 +90,12 @@ def test_the_whole_table_is_one_weight_until_it_moves(table):
     assert table.weight.dtype == torch.float64
 
 
+def test_a_share_of_no_rows_moves_too():
+    table = shard_table(torch.zeros(0, 4), sharing_mesh(CPU), CPU)
+    assert table.weight.dtype == torch.float32
+    assert table.double().weight.dtype == torch.float64
+
+
 def test_its_state_dict_is_that_of_an_embedding(table):
     state = table.state_dict()
     assert list(state) == ["weight"]

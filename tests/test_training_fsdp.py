@@ -108,6 +108,7 @@ def test_the_base_is_sharded_and_its_flags_are_put_back(outcomes):
 def test_a_model_that_its_caller_has_sharded_is_trained_as_it_is(outcomes):
     (given, _), (plain, _) = of_all(outcomes, "by the caller"), of_all(outcomes, "plain")
     assert given["sharded"] == plain["sharded"]
+    assert given["flags"] == plain["flags"]
     assert_same_end(given, plain)
 
 

@@ -19,6 +19,23 @@ def class_name(module: nn.Module) -> str:
     return next(name for name in names if not name.startswith("FSDP"))
 
 
+def reshard(model: nn.Module) -> None:
+    """Put the shards of FSDP2 back into their places: a forward leaves some weights whole there.
+
+    What is set on a whole one (`requires_grad`) is lost when FSDP next gathers it.
+
+    Args:
+        model: Any model.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def sharded_samples(weights: list[Tensor], count: int) -> list[Tensor]:
     """Return the same numbers of each weight as if it were whole.
 

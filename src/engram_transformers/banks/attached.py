@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,14 @@ class AttachedBank(BankMemory):
     @property
     def shared_rows(self) -> Tensor | None:
         """The rows that are here, if the table is shared out over processes (`ShardedTable`)."""
-        return getattr(self._modules.get("table"), "local", None)
+        found = self.shared_table
+        return None if found is None else found.local
+
+    @property
+    def shared_table(self) -> ShardedTable | None:
+        """The table, if its rows are shared out over processes."""
+        found: Any = self._modules.get("table")
+        return found if hasattr(found, "local") else None
 
     def replace_table(self, table: nn.Embedding | OffloadedTable | ShardedTable) -> None:
         """Read rows from somewhere else from now on."""
@@ -162,12 +170,15 @@ class AttachedBank(BankMemory):
                     digest.update(rounded.view(torch.int16).numpy())
 
 
-def _parts(bank: AttachedBank, name: str, weight: Tensor) -> tuple[Tensor, ...]:
-    """Return a weight's numbers in small parts, as a table may fill most of the memory."""
-    weight = weight.detach()
+def _parts(bank: AttachedBank, name: str, weight: Tensor) -> Iterator[Tensor]:
+    """Yield a weight's numbers in small parts, as a table may fill most of the memory."""
+    weight, shared = weight.detach(), bank.shared_table
+    if name == TABLE and shared is not None:
+        yield from shared.parts()
+        return
     if is_sharded(weight) or weight.device.type == "meta":
         weight = whole_weight(bank, name, weight)
-    return weight.reshape(-1).split(_PART)
+    yield from weight.reshape(-1).split(_PART)
 
 
 def make_banks(

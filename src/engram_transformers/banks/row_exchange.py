@@ -69,8 +69,8 @@ def read_rows(
 ) -> Tensor:
     """Look rows up, wherever they are. All processes must call this, also with no addresses.
 
-    Cost: three exchanges (of counts, ids and rows), one more in the backward pass, and one wait
-    for the device, as counts must be known here.
+    Cost: three exchanges (of counts, ids and rows), one more in the backward pass, and two waits
+    for the device, as counts (also those of `torch.unique`) must be known here.
 
     Args:
         local: (share.last - share.first, width), the rows held here. Its gradient is sparse.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, distributed, nn
 
 from engram_transformers.attachment import require_attachment
 from engram_transformers.banks.card import bank_card
@@ -38,7 +41,7 @@ def save_engram(
 
     Args:
         model: A patched model. If its weights are sharded over processes, all of them must call
-            this, and the first one writes.
+            this, and the first one writes; all return when the files are there, or raise.
         save_directory: Made if it does not exist.
         max_shard_size: Of one file, in bytes or as in "5GB". A head's rows are never divided.
 
@@ -81,23 +84,13 @@ def save_banks(
     if not pieces:
         raise NoBanksError(type(attachment.model).__name__)
     shards = plan_shards(pieces, max_shard_size)
-    weights = WholeWeights()
     attachment.model_fingerprint()  # now: collectives must meet, whoever writes
-    if _is_another_writer(pieces):
-        for piece in pieces:
-            weights.read(piece)
-        return folder
-    try:
-        _require_own(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_shards(folder, shards, weights.read) as (files, weight_map):
-            description = BanksDescription.of(attachment, files, weight_map)
-            write_files(folder, _texts(folder, attachment, description, card))
-    except BankSaveError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a path that no system has
-        number = error.errno if isinstance(error, OSError) else None
-        raise BankSaveError(folder, str(error), number) from error
+    device = next((piece.source.device for piece in pieces if is_sharded(piece.source)), None)
+    if device is None:
+        _write(attachment, folder, shards, WholeWeights().read, card=card)
+    else:
+        write = partial(_write, attachment, folder, shards, card=card)
+        _write_together(folder, shards, device, write)
     return folder
 
 
@@ -144,9 +137,62 @@ def push_engram_to_hub(
     )
 
 
-def _is_another_writer(pieces: list[Piece]) -> bool:
-    """Say whether weights are shared out over processes, and this is not the one that writes."""
-    return any(is_sharded(p.source) for p in pieces) and torch.distributed.get_rank() != 0
+def _write(
+    attachment: PatchState,
+    folder: Path,
+    shards: list[list[Piece]],
+    read: Callable[[Piece], Tensor],
+    *,
+    card: bool,
+) -> None:
+    """Write all files, or none."""
+    try:
+        _require_own(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_shards(folder, shards, read) as (files, weight_map):
+            description = BanksDescription.of(attachment, files, weight_map)
+            write_files(folder, _texts(folder, attachment, description, card))
+    except BankSaveError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a path that no system has
+        number = error.errno if isinstance(error, OSError) else None
+        raise BankSaveError(folder, str(error), number) from error
+
+
+def _write_together(
+    folder: Path,
+    shards: list[list[Piece]],
+    device: torch.device,
+    write: Callable[[Callable[[Piece], Tensor]], None],
+) -> None:
+    """Let the first process write what all have parts of.
+
+    All return when the files are there, or raise if they can't be written.
+
+    Args:
+        folder: For an error.
+        shards: In the order in which pieces are read.
+        device: Of the weights.
+        write: Is given what reads a piece.
+    """
+    weights = WholeWeights()
+    left = deque(piece for shard in shards for piece in shard)
+    failure: Exception | None = None
+    if distributed.get_rank() == 0:
+        try:
+            write(lambda _: weights.read(left.popleft()))  # in this order
+        except Exception as error:  # the others wait for what is left, and then for the outcome
+            failure = error
+    while left:
+        weights.read(left.popleft())
+    number = getattr(failure, "errno", None) or -1
+    outcome = torch.tensor(0 if failure is None else number, device=device)
+    distributed.broadcast(outcome, src=0)
+    if failure is not None:
+        raise failure
+    if number := int(outcome):
+        reason = "the first process writes, and could not: its error says why"
+        raise BankSaveError(folder, reason, None if number < 0 else number)
 
 
 def _require_own(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 from engram_transformers.banks.row_exchange import RowRange, read_rows
+
+_PART = 1 << 24  # numbers
 
 
 class ShardedTable(nn.Module):
@@ -41,7 +44,8 @@ class ShardedTable(nn.Module):
         """The whole table, (rows, width): without gradients, sharing the memory of `local`."""
         local = self.local.detach()
         known = self._weight
-        if known is None or known.to_local().data_ptr() != local.data_ptr():
+        # Where no rows are, all memory has the same address.
+        if known is None or _place_of(known.to_local()) != _place_of(local):
             shape = (self.share.rows, local.shape[1])
             # The same object until it moves: what reads a table by heads gathers it once.
             self._weight = known = DTensor.from_local(
@@ -64,6 +68,32 @@ class ShardedTable(nn.Module):
             (..., width).
         """
         return read_rows(self.local, addresses, self.share, self._mesh.get_group())
+
+    def parts(self, first: int = 0, last: int | None = None) -> Iterator[Tensor]:
+        """Yield rows of all processes in their order, 64 MiB of float32 at most at a time.
+
+        So no process needs memory for the table. All of them must take all parts.
+
+        Args:
+            first: The first row.
+            last: The row behind the last one; None for all.
+
+        Yields:
+            (count, width), without gradients, on the mesh's device; not to be changed.
+        """
+        share, local = self.share, self.local.detach()
+        last = share.rows if last is None else last
+        count = max(1, _PART // local.shape[1])
+        for process in range(share.processes):
+            begin, end = max(first, share.first_of(process)), share.first_of(process + 1)
+            for low in range(begin, min(end, last), count):
+                high = min(low + count, end, last)
+                if process == share.process:
+                    part = local[low - share.first : high - share.first]
+                else:
+                    part = local.new_empty(high - low, local.shape[1])
+                distributed.broadcast(part, src=process)
+                yield part
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
@@ -92,6 +122,10 @@ class ShardedTable(nn.Module):
         own = found.to_local() if is_shared else found[self.share.first : self.share.last]
         with torch.no_grad():
             self.local.copy_(own)
+
+
+def _place_of(rows: Tensor) -> tuple[int, torch.dtype, torch.device]:
+    return rows.data_ptr(), rows.dtype, rows.device
 
 
 def sharing_mesh(device: torch.device) -> DeviceMesh:

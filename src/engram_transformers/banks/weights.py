@@ -15,6 +15,7 @@ from engram_transformers.placement import offloaded_weight
 from engram_transformers.sharding import is_sharded
 
 if TYPE_CHECKING:
+    from engram_transformers.banks.sharded import ShardedTable
     from engram_transformers.patch_state import PatchState
 
 
@@ -56,6 +57,13 @@ class Piece:
             return None
         offloaded = self.module.offloaded
         return None if offloaded is None else offloaded.heads[self.number]
+
+    @property
+    def shared(self) -> ShardedTable | None:
+        """The table that a head is part of, if its rows are shared out over processes."""
+        if self.first is None or not isinstance(self.module, AttachedBank):
+            return None
+        return self.module.shared_table
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,9 +113,9 @@ def _of_bank(prefix: str, bank: AttachedBank) -> Iterator[Piece]:
 class WholeWeights:
     """Reads pieces whole, on the CPU, wherever the model's weights lie.
 
-    A weight that is sharded over processes takes a collective: all of them must read the same
+    A weight that is sharded over processes takes collectives: all of them must read the same
     pieces in the same order. The last weight stays in memory until another one is read, as a table
-    has many pieces.
+    has many pieces; of a table whose rows are shared out (`ShardedTable`), no more than a head.
     """
 
     def __init__(self) -> None:
@@ -115,6 +123,9 @@ class WholeWeights:
 
     def read(self, piece: Piece) -> Tensor:
         """Return a piece's numbers in their own dtype, contiguous."""
+        shared = piece.shared
+        if shared is not None:
+            return _joined(shared, piece)
         whole = self._whole(piece)
         if piece.first is not None and piece.apart is None:
             whole = whole[piece.first : piece.first + piece.shape[0]]
@@ -132,3 +143,13 @@ class WholeWeights:
             weight = weight if found is None else found.detach()
         self._last = (source, weight)
         return weight
+
+
+def _joined(table: ShardedTable, piece: Piece) -> Tensor:
+    """Return a head's rows, gathered from the processes that have some of them."""
+    joined, done = torch.empty(piece.shape, dtype=piece.dtype), piece.first or 0
+    begin = done
+    for part in table.parts(begin, begin + piece.shape[0]):
+        joined[done - begin : done - begin + len(part)].copy_(part)
+        done += len(part)
+    return joined

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from engram_transformers.active import is_disabled
 from engram_transformers.attachment import Attachment, find_attachment
 from engram_transformers.banks.file_errors import NoBanksError
-from engram_transformers.sharding import is_sharded
+from engram_transformers.sharding import is_sharded, reshard
 from engram_transformers.training.errors import (
     UnsupportedTrainingError,
     UntrainableBankError,
@@ -115,6 +115,7 @@ def trainable_banks(
     `requires_grad` of every parameter, `sparse` of the tables, what DDP ignores, and the banks'
     gradients, which nothing else could use, are as they were found.
     """
+    reshard(model)
     # By name: FSDP2 puts others into their places, and a table that it shares out has no name.
     flags = {_plain(name): weight.requires_grad for name, weight in model.named_parameters()}
     tables = {layer: bank.own_rows.requires_grad for layer, bank in attachment.banks.items()}
@@ -131,6 +132,7 @@ def trainable_banks(
         object.__setattr__(model, _IGNORED_BY_DDP, names)
         yield
     finally:
+        reshard(model)  # an evaluation may have come last
         for name, weight in model.named_parameters():
             if (flag := flags.get(_plain(name))) is not None:
                 weight.requires_grad_(flag)

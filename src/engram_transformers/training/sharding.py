@@ -19,6 +19,7 @@ from engram_transformers.attachment import SUBMODULE, Attachment
 from engram_transformers.bank_reading import BANK
 from engram_transformers.banks.row_exchange import RowRange
 from engram_transformers.banks.row_gradients import summed_rows
+from engram_transformers.sharding import reshard
 from engram_transformers.training.joint_optimiser import JointOptimiser, joint_of
 from engram_transformers.training.preparation import tables_of
 
@@ -62,9 +63,8 @@ def _leave_as_it_is(accelerator: Any, given: tuple[Any, ...]) -> None:
     from torch.distributed.fsdp import FSDPModule
 
     models = [one for one in given if isinstance(one, nn.Module)]
-    sharded = [part for model in models for part in model.modules() if isinstance(part, FSDPModule)]
-    for part in sharded:
-        part.reshard()  # a forward leaves some weights whole, in the places of shards
+    for model in models:
+        reshard(model)
     if any(isinstance(model, FSDPModule) for model in models):
         # fully_shard renames classes, so accelerate would not find the blocks' (1.15).
         accelerator.state.fsdp_plugin.auto_wrap_policy = None
