@@ -38,6 +38,23 @@ def number_for(attachment: PatchState) -> int:
     return number
 
 
+def _attachment_of(number: int) -> PatchState:
+    """Return the attachment that a number stands for, or raise if its model is gone."""
+    attachment = _attachments.get(number)
+    if attachment is None:
+        raise NotPatchedError("The model that was compiled")
+    return attachment
+
+
+def _require_forward(advice: str) -> None:
+    """Raise within a backward pass: what was active in its forward is not known there."""
+    if in_backward():
+        raise HistoryError(
+            "A compiled decoder block is computed again within a backward pass, where the tables"
+            f" of its forward are not known. {advice}"
+        )
+
+
 def _read(
     window: Tensor,
     seq: int,
@@ -63,15 +80,11 @@ def _read(
     Returns:
         (batch, seq, row_dim) float32 rows, and (batch, seq) bool: where one was found.
     """
-    attachment = _attachments.get(number)
-    if attachment is None:
-        raise NotPatchedError("The model that was compiled")
-    if in_backward():
-        raise HistoryError(
-            "A compiled decoder block is computed again within a backward pass, where the tables"
-            " of its forward are not known. Use gradient checkpointing without torch.compile, or"
-            " that of transformers 5.23 or newer, which computes the rest of the block only."
-        )
+    attachment = _attachment_of(number)
+    _require_forward(
+        "Use gradient checkpointing without torch.compile, or that of transformers 5.23 or newer,"
+        " which computes the rest of the block only."
+    )
     frame = frame_of(attachment)
     shape = (window.shape[0], seq)
     if frame is None or not frame.has_rows(layer):
@@ -140,14 +153,8 @@ def _read_buckets(
     Returns:
         (batch, seq, heads, width) float32, and (batch, seq, heads) bool: where there is one.
     """
-    attachment = _attachments.get(number)
-    if attachment is None:
-        raise NotPatchedError("The model that was compiled")
-    if in_backward():
-        raise HistoryError(
-            "A compiled decoder block is computed again within a backward pass, where the tables"
-            " of its forward are not known. Use gradient checkpointing without torch.compile."
-        )
+    attachment = _attachment_of(number)
+    _require_forward("Use gradient checkpointing without torch.compile.")
     frame = frame_of(attachment)
     if frame is None or not frame.has_buckets(layer):
         values = torch.zeros(*numbers.shape, width, device=numbers.device)
@@ -254,9 +261,7 @@ def _banks_on(number: int, like: Tensor) -> Tensor:
     Returns:
         () bool.
     """
-    attachment = _attachments.get(number)
-    if attachment is None:
-        raise NotPatchedError("The model that was compiled")
+    attachment = _attachment_of(number)
     on = not is_disabled(attachment)
     return torch.full((), on, dtype=torch.bool, device=like.device)
 

@@ -162,7 +162,18 @@ class Writer:
         reasons = {id(item): self.outcomes[id(item)].reason for item in self.pending}
         written = [item for item in self.pending if reasons[id(item)] is None]
         failed = [item for item in self.pending if reasons[id(item)] is not None]
-        report = WriteReport(
+        report = self._report(written, failed, seconds, evaluation_seconds)
+        return Written(rows, entries, report)
+
+    def _report(
+        self,
+        written: Sequence[Item],
+        failed: Sequence[Item],
+        seconds: float,
+        evaluation_seconds: float,
+    ) -> WriteReport:
+        """Say what became of the facts that were given."""
+        return WriteReport(
             tuple(item.entry.fact for item in written),
             tuple(self._failure(item, self.outcomes[id(item)]) for item in failed),
             tuple(old.entry.fact for item in written for old in self.replaced[id(item)]),
@@ -170,7 +181,6 @@ class Writer:
             evaluation_seconds,
             self.steps,
         )
-        return Written(rows, entries, report)
 
     def _try(self, items: Sequence[Item], trying: Sequence[Item] | None = None) -> None:
         """Start an attempt.

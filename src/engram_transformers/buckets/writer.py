@@ -19,7 +19,6 @@ from engram_transformers.facts import Fact
 from engram_transformers.index import Rows
 from engram_transformers.ledger import Entry
 from engram_transformers.plan import Item
-from engram_transformers.report import WriteReport
 from engram_transformers.sequences import Encoder, Wording, wordings
 from engram_transformers.write_options import WriteOptions
 from engram_transformers.writer import Writer, Written
@@ -109,14 +108,7 @@ class BucketWriter(Writer):
             orders = tuple((order,) * len(line.targets) for line in item.wordings)
             entries.append(dataclasses.replace(item.entry, orders=orders))
         failed = [item for item in self.pending if id(item) not in won]
-        report = WriteReport(
-            tuple(item.entry.fact for item in new),
-            tuple(self._failure(item, self.outcomes[id(item)]) for item in failed),
-            tuple(old.entry.fact for item in new for old in self.replaced[id(item)]),
-            seconds,
-            evaluation_seconds,
-            self.steps,
-        )
+        report = self._report(new, failed, seconds, evaluation_seconds)
         return Written(self._as_rows(self._table_rows(self._won)), tuple(entries), report)
 
     def _items(self, entries: Sequence[Entry]) -> list[Item]:
